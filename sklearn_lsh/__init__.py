@@ -1,0 +1,20 @@
+"""Neural networks that compute only the nodes hashing finds worth it, for scikit-learn.
+
+The rooms, in the order in which a call to ``fit`` walks through them:
+
+``_classifier``  parameters, validation, fitted attributes; scikit-learn's conventions
+``_data``        input matrices to rows, labels to targets
+``_resolve``     what each ``"auto"`` stands for
+``_network``     owns every array; builds the compiled layers over them; persistence
+``_training``    epochs, shuffling, schedules, stopping, history
+``_rehash``      when hash functions and tables are renewed, and how
+``core``         the compiled rooms; ``core/engine.pyx`` holds every parallel loop
+``inspection``   active sets and their recall
+
+See doc/internals for the arrows between them.
+"""
+
+from ._classifier import LSHMLPClassifier
+
+__all__ = ["LSHMLPClassifier", "__version__"]
+__version__ = "0.1.0"

@@ -1,0 +1,598 @@
+"""The estimator: parameters, validation, fitted attributes. No maths."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from joblib import effective_n_jobs
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from ._data import Labels, as_rows
+from ._network import Network
+from ._resolve import resolve_learning_rate, resolve_settings
+from ._training import Options, Progress, Trainer
+from .core.engine import OPENMP
+from .core.hashing import HASH_FAMILIES
+from .core.layer import ACTIVATIONS
+from .core.losses import LOSSES
+from .core.optimizers import SOLVERS
+from .core.selection import RANKINGS, SELECTIONS
+
+# Rows handed to the engine at once by predict: Ctrl-C is heard in between.
+PREDICT_ROWS = 4096
+
+
+class LSHMLPClassifier(ClassifierMixin, BaseEstimator):
+    """Multi-layer perceptron that computes only the nodes that hashing finds worth it.
+
+    Each hidden layer keeps its nodes' weight vectors indexed by locality-sensitive hashing.
+    The layer's input is the query; the few nodes with the largest activations are the active
+    set, and forward pass, backward pass and update touch no others [1]_.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : array-like of int, default=(1000,)
+        Nodes of each hidden layer.
+
+    activation : {"relu", "tanh", "logistic", "identity"}, default="relu"
+        Of the hidden layers. Nodes that are not active output 0. Nodes are ranked by their
+        pre-activation; for "tanh" and "identity" by its magnitude.
+
+    selection : {"lsh", "all", "dropout", "adaptive_dropout", "winner_take_all"}, \
+default="lsh"
+        How active nodes are chosen in training: by hashing; all of them (the standard
+        network); a random subset [2]_; each with probability sigmoid(activation + offset)
+        [3]_, the offset solved so that ``active_fraction`` is kept on average; the exact
+        top nodes [4]_.
+
+    active_fraction : "auto", float, int or sequence, default="auto"
+        Active share of each hidden layer, as a float in (0, 1] or an int number of nodes; a
+        sequence has one entry for each hidden layer. "auto" is 5 %, but at least 50 nodes.
+        Without effect where ``selection="all"``.
+
+    inference : {"auto", "exact", "all"}, default="auto"
+        Active nodes in prediction: as in training (for the dropout kinds all nodes, scaled
+        as their papers do); the exact top nodes; all nodes. May be changed after ``fit``.
+
+    hash_family : {"subspace", "simple_lsh"}, default="subspace"
+        What is hashed: centred inputs in the subspace of their principal directions, or
+        the raw norm-augmented vectors of the paper.
+
+    hash_search : {"auto", "scan", "tables"}, default="auto"
+        Where candidates come from: buckets of hash tables, or a pass over every node's
+        sketch (or codes). "auto" chooses by the layer's width and the measured cost, see
+        ``hash_search_``.
+
+    hash_ranking : {"cascade", "collisions", "union"}, default="cascade"
+        How candidates become the active set: ranked by sketch, then by exact activation;
+        by the number of buckets they share with the input (the paper's released code);
+        in random order (the paper's text).
+
+    hash_bits : int or "auto", default="auto"
+        Bits of a code, K of the paper. "auto" makes buckets of about four nodes.
+
+    hash_tables : int, default=32
+        Number of tables, L of the paper.
+
+    hash_probes : int, default=4
+        Buckets looked up in each table, the input's own included.
+
+    solver : {"rowwise_adagrad", "adagrad", "sgd"}, default="rowwise_adagrad"
+        Per-example updates: Adagrad with one accumulator a neuron and no momentum;
+        the paper's per-weight Adagrad with momentum; gradient descent with momentum.
+
+    alpha : float, default=0.0
+        L2 penalty as decoupled weight decay: before a node's update its weights (all of
+        them, not the intercept) shrink by ``1 - learning_rate * alpha``, applied lazily.
+
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        Schedule, with the meaning it has in :class:`~sklearn.neural_network.MLPClassifier`:
+        "invscaling" divides by ``sqrt(t_ + 1)``, "adaptive" by 5 whenever the loss stops
+        improving.
+
+    learning_rate_init : "auto" or float, default="auto"
+        Initial step size. "auto" is a good value of the chosen solver.
+
+    momentum : float, default=0.5
+        For "adagrad" and "sgd", in [0, 1). "rowwise_adagrad" has none.
+
+    multilabel_loss : {"sigmoid", "softmax"}, default="sigmoid"
+        Loss for multi-label targets: a probability per label, or a softmax against the
+        uniform distribution over the true labels (for ranking).
+
+    max_iter : int, default=200
+        Most epochs of ``fit``.
+
+    shuffle : bool, default=True
+        Whether to shuffle the examples in each epoch.
+
+    tol : float, default=1e-4
+        ``fit`` stops when the loss (or validation score) has not improved by this for
+        ``n_iter_no_change`` epochs.
+
+    n_iter_no_change : int, default=10
+        See ``tol``.
+
+    early_stopping : bool, default=False
+        Set aside ``validation_fraction`` of the training data, stop when the score on it no
+        longer improves, and keep the best weights.
+
+    validation_fraction : float, default=0.1
+        In (0, 1). Used only with ``early_stopping``.
+
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, multiplied with ``sample_weight``.
+
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the previous solution.
+
+    n_jobs : int or None, default=None
+        Threads. None is one thread and bit-reproducible for a ``random_state``; with more,
+        updates are lock-free and their order, so the result, varies from run to run.
+
+    random_state : int, RandomState instance or None, default=None
+        Decides initial weights, hash functions, shuffling and dropout.
+
+    verbose : bool, default=False
+        Whether to print the loss of each epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels; for multi-label targets the column numbers.
+    coefs_ : list of ndarray of shape (n_in, n_out), float32
+        Weights of each layer, views of the network's own.
+    intercepts_ : list of ndarray of shape (n_out,), float32
+        Intercepts of each layer.
+    history_ : dict of ndarray
+        One row per epoch: ``loss``, ``seconds``, ``active_fraction`` and ``dead_nodes``
+        (one column per hidden layer), ``multiplications`` (those performed over those of the
+        dense network, see the user guide), ``validation_score`` (NaN without early stopping).
+    hash_search_ : list of str
+        For each hidden layer "scan" or "tables"; "exact" where the layer is too narrow for
+        hashing to save anything. Only with ``selection="lsh"``.
+    loss_ : float
+        Mean training loss of the last epoch, without the L2 term.
+    loss_curve_ : list of float
+        ``loss_`` of each epoch.
+    best_loss_ : float or None
+        Smallest loss; None with early stopping.
+    validation_scores_ : list of float or None
+        Accuracy on the validation part after each epoch, with early stopping.
+    best_validation_score_ : float or None
+        The highest of them.
+    n_iter_ : int
+        Epochs done.
+    t_ : int
+        Examples trained.
+    n_layers_, n_outputs_ : int
+        Layers with input and output; output nodes.
+    out_activation_ : {"logistic", "softmax"}
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Only where X has string column names.
+
+    References
+    ----------
+    .. [1] R. Spring and A. Shrivastava, "Scalable and Sustainable Deep Learning via
+       Randomized Hashing", KDD 2017, arXiv:1602.08194.
+    .. [2] N. Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from
+       Overfitting", JMLR 2014.
+    .. [3] J. Ba and B. Frey, "Adaptive Dropout for Training Deep Neural Networks", NIPS 2013.
+    .. [4] A. Makhzani and B. Frey, "Winner-Take-All Autoencoders", NIPS 2015.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn_lsh import LSHMLPClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
+    >>> clf = LSHMLPClassifier((1000,), max_iter=20, tol=0, random_state=0)
+    >>> import warnings; warnings.simplefilter("ignore")  # 20 epochs are few
+    >>> clf.fit(X_train, y_train).score(X_test, y_test) > 0.95
+    True
+    >>> bool(clf.history_["active_fraction"][-1, 0] == 0.05)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "selection": [StrOptions(set(SELECTIONS))],
+        "active_fraction": [
+            StrOptions({"auto"}),
+            Interval(RealNotInt, 0, 1, closed="right"),
+            Interval(Integral, 1, None, closed="left"),
+            "array-like",
+        ],
+        "inference": [StrOptions({"auto", "exact", "all"})],
+        "hash_family": [StrOptions(set(HASH_FAMILIES))],
+        "hash_search": [StrOptions({"auto", "scan", "tables"})],
+        "hash_ranking": [StrOptions(set(RANKINGS))],
+        "hash_bits": [StrOptions({"auto"}), Interval(Integral, 1, 24, closed="both")],
+        "hash_tables": [Interval(Integral, 1, 10000, closed="both")],
+        "hash_probes": [Interval(Integral, 1, 10000, closed="both")],
+        "solver": [StrOptions(set(SOLVERS))],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "multilabel_loss": [StrOptions(set(LOSSES))],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "warm_start": ["boolean"],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(1000,),
+        activation="relu",
+        *,
+        selection="lsh",
+        active_fraction="auto",
+        inference="auto",
+        hash_family="subspace",
+        hash_search="auto",
+        hash_ranking="cascade",
+        hash_bits="auto",
+        hash_tables=32,
+        hash_probes=4,
+        solver="rowwise_adagrad",
+        alpha=0.0,
+        learning_rate="constant",
+        learning_rate_init="auto",
+        momentum=0.5,
+        multilabel_loss="sigmoid",
+        max_iter=200,
+        shuffle=True,
+        tol=1e-4,
+        n_iter_no_change=10,
+        early_stopping=False,
+        validation_fraction=0.1,
+        class_weight=None,
+        warm_start=False,
+        n_jobs=None,
+        random_state=None,
+        verbose=False,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.selection = selection
+        self.active_fraction = active_fraction
+        self.inference = inference
+        self.hash_family = hash_family
+        self.hash_search = hash_search
+        self.hash_ranking = hash_ranking
+        self.hash_bits = hash_bits
+        self.hash_tables = hash_tables
+        self.hash_probes = hash_probes
+        self.solver = solver
+        self.alpha = alpha
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.momentum = momentum
+        self.multilabel_loss = multilabel_loss
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # ---- training ----------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Train on X and y.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Dense of any number type, or CSR, CSC, COO. Computed with in float32.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Class labels, or a label indicator of zeros and ones.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the examples, not negative.
+
+        Returns
+        -------
+        self : LSHMLPClassifier
+
+        Raises
+        ------
+        ValueError
+            If the input is not valid, or if training diverged (most updates would have
+            made weights overflow). The estimator is then as it was before.
+        """
+        going_on = self.warm_start and hasattr(self, "_network")
+        X, y = self._check_training_data(X, y, reset=not going_on)
+        labels = Labels.infer(y)
+        if going_on and not (
+            labels.multilabel == self._labels.multilabel
+            and np.array_equal(labels.classes, self._labels.classes)
+        ):
+            raise ValueError(
+                "warm_start can only go on with the same classes as in the previous call to "
+                f"fit. Previously: {self._labels.classes}, now: {labels.classes}"
+            )
+        network = self._network if going_on else self._new_network(X, labels)
+        self._train(X, y, sample_weight, labels, network, Progress(), one_epoch=False)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Train for one epoch over X and y, going on from the present state.
+
+        n calls with the same data do what ``fit`` does in n epochs.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+        classes : array-like of shape (n_classes,), default=None
+            All classes that will ever occur. Needed in the first call, unless y is a label
+            indicator.
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        self : LSHMLPClassifier
+
+        Raises
+        ------
+        ValueError
+            If the input is not valid. The estimator is then as it was before.
+        """
+        if self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' is not supported by partial_fit, which never sees "
+                "all of y. Pass the weights as a dict, see compute_class_weight."
+            )
+        first = not hasattr(self, "_network")
+        X, y = self._check_training_data(X, y, reset=first)
+        if first:
+            labels = self._announced(y, classes)
+            network, progress = self._new_network(X, labels), Progress()
+        else:
+            labels, network = self._labels, self._network
+            progress = Progress(self._progress_state)
+            if classes is not None and not np.array_equal(labels.classes, np.unique(classes)):
+                raise ValueError(
+                    f"classes={classes!r} is not the same as on the last call to partial_fit, "
+                    f"was: {labels.classes!r}"
+                )
+        self._train(X, y, sample_weight, labels, network, progress, one_epoch=True)
+        return self
+
+    def _announced(self, y, classes):
+        multilabel = getattr(y, "ndim", 1) == 2 and y.shape[1] > 1
+        if classes is None and not multilabel:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        return Labels.infer(y, classes)
+
+    def _check_training_data(self, X, y, reset):
+        X, y = validate_data(
+            self, X, y, accept_sparse="csr", dtype=[np.float32, np.float64], order="C",
+            multi_output=True, reset=reset,
+        )
+        return X, y
+
+    def _new_network(self, X, labels):
+        settings = resolve_settings(
+            self.get_params(deep=False), X.shape[1], labels.n_outputs,
+            labels.loss(self.multilabel_loss),
+        )
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        return Network.create(settings, seed)
+
+    def _weights(self, X, y, sample_weight):
+        """float32 weights of the examples, or None where all are 1."""
+        if sample_weight is None and self.class_weight is None:
+            return None
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        if self.class_weight is not None:
+            weights = weights * compute_sample_weight(self.class_weight, y)
+        return weights.astype(np.float32)
+
+    def _options(self):
+        return Options(
+            learning_rate_init=resolve_learning_rate(self.learning_rate_init, self.solver),
+            schedule=self.learning_rate,
+            momentum=float(self.momentum),
+            alpha=float(self.alpha),
+            max_iter=self.max_iter,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            shuffle=self.shuffle,
+            n_threads=self._n_threads(),
+            verbose=bool(self.verbose),
+        )
+
+    def _n_threads(self):
+        return effective_n_jobs(self.n_jobs) if OPENMP else 1
+
+    def _train(self, X, y, sample_weight, labels, network, progress, one_epoch):
+        rows = as_rows(X)
+        weights = self._weights(X, y, sample_weight)
+        targets = labels.targets(y, weights)
+        examples, validate = np.arange(X.shape[0]), None
+        if self.early_stopping:
+            examples, validate = self._hold_out(X, y, weights, labels, network)
+        trainer = Trainer(network, rows, targets, examples, self._options(), progress, validate)
+        try:
+            if one_epoch:
+                trainer.epoch()
+                trainer.should_stop()  # moves the adaptive schedule on
+            else:
+                trainer.run()
+        except KeyboardInterrupt:
+            # Ctrl-C: what has been learned is kept, and the tables match the weights.
+            self._keep(labels, network, progress)
+            raise
+        self._keep(labels, network, progress)
+
+    def _hold_out(self, X, y, weights, labels, network):
+        """Split off the validation part: the rows to train on, and its score as a callable."""
+        train, held_out = train_test_split(
+            np.arange(X.shape[0]), test_size=self.validation_fraction,
+            random_state=network.state["seed"], stratify=None if labels.multilabel else y,
+        )
+        rows, truth = as_rows(X[held_out]), y[held_out]
+        held_weights = None if weights is None else weights[held_out]
+
+        def validate():
+            outputs = self._outputs(network, rows)
+            found = labels.decide(labels.probabilities(outputs), network.settings.loss)
+            right = (found == truth).reshape(len(truth), -1).all(axis=1)
+            return float(np.average(right, weights=held_weights))
+
+        return np.sort(train), validate
+
+    def _keep(self, labels, network, progress):
+        """Set every fitted attribute."""
+        settings, history = network.settings, progress.history()
+        self._labels, self._network, self._progress_state = labels, network, progress.state
+        self.classes_ = labels.classes
+        self.n_outputs_ = settings.n_outputs
+        self.n_layers_ = len(settings.hidden_layer_sizes) + 2
+        self.out_activation_ = "logistic" if settings.loss == "sigmoid" else "softmax"
+        self.n_iter_ = progress["n_iter"]
+        self.t_ = network.state["n_seen"]
+        self.history_ = history
+        self.loss_curve_ = [float(loss) for loss in history.get("loss", [])]
+        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
+        self.best_loss_ = None if self.early_stopping else progress["best_loss"]
+        scores = [float(score) for score in history.get("validation_score", [])]
+        self.validation_scores_ = scores if self.early_stopping else None
+        self.best_validation_score_ = max(scores, default=None) if self.early_stopping else None
+        if settings.selection == "lsh":
+            self.hash_search_ = network.hash_search
+
+    # ---- the fitted network ------------------------------------------------------------
+
+    @property
+    def coefs_(self):
+        """Weights of each layer, (n_in, n_out)."""
+        return [layer["weights"].T for layer in self._fitted_layers("coefs_")]
+
+    @property
+    def intercepts_(self):
+        """Intercepts of each layer, (n_out,)."""
+        return [layer["intercepts"] for layer in self._fitted_layers("intercepts_")]
+
+    def _fitted_layers(self, name):
+        if "_network" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__} has no {name} before fit")
+        return self._network.state["layers"]
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        if "_network" in state:
+            labels = state.pop("_labels")
+            state["_network"] = state["_network"].state
+            state["_multilabel"] = labels.multilabel
+        return state
+
+    def __setstate__(self, state):
+        state = state.copy()
+        if "_network" in state:
+            state["_network"] = Network(state["_network"])
+            state["_labels"] = Labels(state["classes_"], state.pop("_multilabel"))
+        super().__setstate__(state)
+
+    # ---- prediction --------------------------------------------------------------------
+
+    def predict(self, X):
+        """Predict classes, or label indicators for a model of multi-label targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_labels)
+            The class of highest ``predict_proba``. Of labels: those above 0.5; with
+            ``multilabel_loss="softmax"`` those with at least half the highest probability.
+        """
+        probabilities = self.predict_proba(X)
+        return self._labels.decide(probabilities, self._network.settings.loss)
+
+    def predict_proba(self, X):
+        """Probabilities of the classes or labels.
+
+        Each row's depend on that row alone, whatever the batch around it.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes), float64
+            In the order of ``classes_``.
+
+        Raises
+        ------
+        ValueError
+            If X is not valid, or its values are so large that an output overflows.
+        """
+        check_is_fitted(self, "_network")
+        X = validate_data(
+            self, X, accept_sparse="csr", dtype=[np.float32, np.float64], order="C", reset=False
+        )
+        self._network.set_inference(self.inference)
+        return self._labels.probabilities(self._outputs(self._network, as_rows(X)))
+
+    def predict_log_proba(self, X):
+        """Logarithm of ``predict_proba``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_samples, n_classes), float64
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    def _outputs(self, network, rows):
+        outputs = np.empty((rows.n_rows, network.settings.n_outputs))
+        workspaces = network.engine.workspaces(min(self._n_threads(), max(1, rows.n_rows)))
+        for start in range(0, rows.n_rows, PREDICT_ROWS):
+            stop = min(start + PREDICT_ROWS, rows.n_rows)
+            overflown = network.engine.predict(rows, start, stop, outputs, workspaces)
+            if overflown:
+                raise ValueError(
+                    f"the outputs of {overflown} of rows {start} to {stop - 1} overflow "
+                    "float32. Scale the features as in training."
+                )
+        return outputs
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.classifier_tags.multi_label = True
+        return tags

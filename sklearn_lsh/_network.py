@@ -1,0 +1,268 @@
+"""The network as NumPy arrays, and the compiled layers built over them.
+
+Every array lives in ``Network.state``, a dict of arrays and builtins that is also the pickled
+form. The compiled objects only borrow its memory, so they are rebuilt after loading and never
+stored.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from .core.engine import Engine
+from .core.hashing import HASH_FAMILIES, Probing
+from .core.layer import Layer
+from .core.losses import LOSSES
+from .core.optimizers import SOLVERS
+from .core.selection import RANKINGS, SELECTIONS, AllNodes, LSHSelector
+from .core.tables import CodeScan, HashTables
+from .core.weights import WeightStore
+
+FORMAT = 1
+
+# Rank by magnitude where a strongly negative pre-activation is as active as a positive one.
+RANKED_BY_MAGNITUDE = ("tanh", "identity")
+# Layers narrower than this scan the sketches without asking; wider ones measure both ways.
+SCAN_WIDTH = 16384
+# Tables answer with fewer of the best nodes than a scan, so they must be this much cheaper.
+TABLES_MUST_SAVE = 4
+# A bucket yields at most this many times its fair share, n_nodes / 2**n_bits.
+CROWDED = 16
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a network is, in builtins. Per-layer values are tuples over the hidden layers."""
+
+    n_features: int
+    hidden_layer_sizes: tuple
+    n_outputs: int
+    activation: str
+    loss: str
+    selection: str
+    n_active: tuple
+    solver: str
+    hash_family: str
+    hash_search: str
+    hash_ranking: str
+    hash_bits: tuple
+    hash_tables: int
+    hash_probes: int
+
+    @property
+    def shapes(self):
+        """(n_out, n_in) of every layer."""
+        sizes = (self.n_features, *self.hidden_layer_sizes, self.n_outputs)
+        return [(n_out, n_in) for n_in, n_out in zip(sizes, sizes[1:], strict=False)]
+
+    @property
+    def dense_multiplications(self):
+        """Multiplications of one training example in the dense network.
+
+        Forward and weight gradients cost fan-in x fan-out each, and so do the deltas passed
+        down, which the first layer has not.
+        """
+        shapes = self.shapes
+        return sum(o * i * (2 if layer == 0 else 3) for layer, (o, i) in enumerate(shapes))
+
+
+class Network:
+    """Weights, optimizer state and hash tables of a network, and its compiled engine.
+
+    Parameters
+    ----------
+    state : dict
+        From ``create`` or ``Network.state``; kept and updated in place.
+    """
+
+    def __init__(self, state):
+        if state.get("format") != FORMAT:
+            raise ValueError(
+                f"this model has state format {state.get('format')!r}; this version of "
+                f"sklearn_lsh reads format {FORMAT}"
+            )
+        self.state = state
+        self.settings = Settings(**state["settings"])
+        self.inference = "auto"
+        self._assemble()
+
+    @classmethod
+    def create(cls, settings, seed):
+        """A network with random weights (Glorot and Bengio 2010, as ``MLPClassifier``)."""
+        rng = np.random.default_rng([seed, 0])
+        factor = 2.0 if settings.activation == "logistic" else 6.0
+        layers = []
+        for n_out, n_in in settings.shapes:
+            bound = np.sqrt(factor / (n_in + n_out))
+            weights = rng.random((n_out, n_in), dtype=np.float32)
+            weights -= np.float32(0.5)
+            weights *= np.float32(2 * bound)
+            shapes = SOLVERS[settings.solver].state_shapes(n_out, n_in)
+            layers.append(
+                {
+                    "weights": weights,
+                    "intercepts": np.zeros(n_out, np.float32),
+                    "optimizer": {k: np.zeros(s, np.float32) for k, s in shapes.items()},
+                    "used": np.zeros(n_out, np.uint8),
+                }
+            )
+        state = {
+            "format": FORMAT,
+            "settings": asdict(settings),
+            "seed": seed,
+            "n_epochs": 0,
+            "n_seen": 0,
+            "layers": layers,
+        }
+        if settings.selection == "lsh":
+            for index, layer in enumerate(layers[:-1]):
+                layer["hashing"] = _new_hashing(settings, index, rng)
+        return cls(state)
+
+    # ---- the compiled side -------------------------------------------------------------
+
+    def _assemble(self):
+        """Build the compiled layers over the arrays in ``state``."""
+        settings = self.settings
+        by_magnitude = settings.activation in RANKED_BY_MAGNITUDE
+        layers = []
+        for index, arrays in enumerate(self.state["layers"]):
+            n_out = len(arrays["intercepts"])
+            store = WeightStore(
+                arrays["weights"],
+                arrays["intercepts"],
+                np.ones(n_out, np.float32),
+                np.full(n_out, np.inf, np.float32),
+            )
+            if index == len(settings.hidden_layer_sizes):
+                selector, activation = AllNodes(store, n_out, False), "identity"
+            else:
+                selector, activation = self._selector(store, index, by_magnitude), None
+            optimizer = SOLVERS[settings.solver](
+                store, arrays["optimizer"]
+            )
+            layers.append(
+                Layer(
+                    store, selector, optimizer, activation or settings.activation, arrays["used"]
+                )
+            )
+        self.engine = Engine(layers, LOSSES[settings.loss]())
+        for layer in self.hidden_layers:
+            layer.inference = self.inference
+
+    def _selector(self, store, index, by_magnitude):
+        settings = self.settings
+        k = settings.n_active[index]
+        selector = SELECTIONS[settings.selection]
+        if selector is not LSHSelector:
+            return selector(store, k, by_magnitude)
+        hashing = self.state["layers"][index]["hashing"]
+        n_bits = settings.hash_bits[index]
+        family = HASH_FAMILIES[settings.hash_family](
+            hashing["family"], n_bits, settings.hash_tables
+        )
+        ranking = RANKINGS[settings.hash_ranking]()
+        nodes = None
+        if hashing["search"] == "tables":
+            crowd = max(1, CROWDED * store.n_out // 2**n_bits)
+            nodes = HashTables(hashing["index"], n_bits, crowd)
+        elif ranking.needs_codes:
+            nodes = CodeScan(hashing["index"], n_bits)
+        probing = Probing(
+            n_bits, settings.hash_tables, settings.hash_probes, ranking.directed, by_magnitude
+        )
+        return LSHSelector(store, k, by_magnitude, family, nodes, probing, ranking, hashing)
+
+    @property
+    def hidden_layers(self):
+        """The compiled hidden layers, input side first."""
+        return self.engine.layers[:-1]
+
+    @property
+    def hash_search(self):
+        """Where each hidden layer's candidates come from: "scan", "tables" or "exact"."""
+        hashings = [layer["hashing"] for layer in self.state["layers"][:-1]]
+        return [
+            "exact" if layer.selector.exhaustive else hashing["search"]
+            for layer, hashing in zip(self.hidden_layers, hashings, strict=True)
+        ]
+
+    def set_inference(self, inference):
+        """Choose how nodes are selected for prediction: "auto", "exact" or "all"."""
+        if inference != self.inference:
+            self.inference = inference
+            for layer in self.hidden_layers:
+                layer.inference = inference
+
+    def make_writable(self):
+        """Copy arrays that are mapped read-only: training writes to all of them."""
+        if _thaw(self.state):
+            self._assemble()
+
+    def snapshot(self):
+        """A deep copy of the weights, for early stopping."""
+        return [
+            (layer["weights"].copy(), layer["intercepts"].copy())
+            for layer in self.state["layers"]
+        ]
+
+    def restore(self, snapshot):
+        """Put a snapshot's weights back. The tables do not follow; see ``Rehasher.rebuild``."""
+        for layer, (weights, intercepts) in zip(self.state["layers"], snapshot, strict=True):
+            layer["weights"][:] = weights
+            layer["intercepts"][:] = intercepts
+        self._assemble()  # with fresh bounds
+
+    # ---- rates, before a pass ----------------------------------------------------------
+
+    def set_rates(self, learning_rate, momentum, alpha):
+        """Step size, momentum and L2 of every layer from now on."""
+        for layer in self.engine.layers:
+            layer.optimizer.learning_rate = learning_rate
+            layer.optimizer.momentum = momentum
+            layer.optimizer.alpha = alpha
+
+    def fold_scales(self):
+        """Fold lazy weight decay in, so that ``state`` holds the weights themselves."""
+        for layer in self.engine.layers:
+            layer.store.fold_scales()
+
+
+def _new_hashing(settings, index, rng):
+    """Arrays of one hidden layer's hashing; every sketch is marked stale."""
+    n_out, n_in = settings.shapes[index]
+    n_bits, n_tables = settings.hash_bits[index], settings.hash_tables
+    family = HASH_FAMILIES[settings.hash_family].draw(n_in, n_bits, n_tables, rng)
+    search = settings.hash_search
+    needs_codes = RANKINGS[settings.hash_ranking].needs_codes
+    if search == "auto":
+        search = "tables" if needs_codes else "scan"
+    hashing = {
+        "search": search,
+        "family": family,
+        "sketches": np.zeros((n_out, family["matrix"].shape[1]), np.float32),
+        "dirty": np.full(n_out, 2, np.uint8),
+    }
+    if search == "tables" or needs_codes:
+        hashing["index"] = new_index(search, n_out, n_tables, n_bits)
+    return hashing
+
+
+def new_index(search, n_nodes, n_tables, n_bits):
+    """Arrays of an index without nodes."""
+    kind = HashTables if search == "tables" else CodeScan
+    return kind.empty(n_nodes, n_tables, n_bits)
+
+
+def _thaw(container):
+    """Replace read-only arrays in nested dicts and lists by copies; True if any was."""
+    changed = False
+    items = container.items() if isinstance(container, dict) else enumerate(container)
+    for key, value in list(items):
+        if isinstance(value, np.ndarray):
+            if not value.flags.writeable:
+                container[key] = value.copy()
+                changed = True
+        elif isinstance(value, (dict, list)):
+            changed = _thaw(value) or changed
+    return changed

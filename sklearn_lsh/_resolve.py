@@ -1,0 +1,101 @@
+"""What ``"auto"`` stands for: estimator parameters in, plain numbers out."""
+
+from numbers import Integral, Real
+
+import numpy as np
+
+from ._network import Settings
+from .core.optimizers import SOLVERS
+
+# active_fraction="auto": this share of a layer, but no fewer nodes than the floor.
+AUTO_FRACTION = 0.05
+AUTO_FLOOR = 50
+
+
+def resolve_settings(params, n_features, n_outputs, loss):
+    """The network that an estimator's parameters describe.
+
+    Parameters
+    ----------
+    params : dict
+        As from ``get_params``; single values are valid, their combination is checked here.
+    n_features, n_outputs : int
+    loss : str
+        A key of ``LOSSES``.
+
+    Raises
+    ------
+    ValueError
+        If hidden_layer_sizes or active_fraction do not describe a network.
+    """
+    sizes = resolve_sizes(params["hidden_layer_sizes"])
+    return Settings(
+        n_features=n_features,
+        hidden_layer_sizes=sizes,
+        n_outputs=n_outputs,
+        activation=params["activation"],
+        loss=loss,
+        selection=params["selection"],
+        n_active=resolve_active(params["active_fraction"], sizes, params["selection"]),
+        solver=params["solver"],
+        hash_family=params["hash_family"],
+        hash_search=params["hash_search"],
+        hash_ranking=params["hash_ranking"],
+        hash_bits=tuple(resolve_bits(params["hash_bits"], size) for size in sizes),
+        hash_tables=params["hash_tables"],
+        hash_probes=params["hash_probes"],
+    )
+
+
+def resolve_sizes(hidden_layer_sizes):
+    """Layer widths as a tuple of ints; an int stands for one layer, () for none."""
+    sizes = hidden_layer_sizes
+    if isinstance(sizes, Integral):
+        sizes = (sizes,)
+    sizes = tuple(sizes)
+    if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+        raise ValueError(f"hidden_layer_sizes must be positive integers, got {sizes}.")
+    return tuple(int(size) for size in sizes)
+
+
+def resolve_active(active_fraction, sizes, selection):
+    """Active nodes of each hidden layer."""
+    given = active_fraction
+    if selection == "all":
+        return sizes
+    if isinstance(given, (str, Real)):
+        given = [given] * len(sizes)
+    given = list(given)
+    if len(given) != len(sizes):
+        raise ValueError(
+            f"active_fraction has {len(given)} entries for {len(sizes)} hidden layers: {given}"
+        )
+    return tuple(_active_nodes(g, size) for g, size in zip(given, sizes, strict=True))
+
+
+def _active_nodes(given, size):
+    if isinstance(given, str) and given == "auto":
+        return min(size, max(AUTO_FLOOR, round(AUTO_FRACTION * size)))
+    if isinstance(given, Integral) and not isinstance(given, (bool, np.bool_)):
+        if 1 <= given <= size:
+            return int(given)
+    elif isinstance(given, Real) and 0 < given <= 1:
+        return max(1, round(float(given) * size))
+    raise ValueError(
+        "active_fraction must be 'auto', a share in (0, 1], a number of nodes from 1 to the "
+        f"layer's {size}, or a sequence of these; got {given!r}"
+    )
+
+
+def resolve_bits(hash_bits, size):
+    """Bits of a code: by default buckets of about four nodes."""
+    if hash_bits != "auto":
+        return int(hash_bits)
+    return int(np.clip(round(np.log2(size)) - 2, 2, 20))
+
+
+def resolve_learning_rate(learning_rate_init, solver):
+    """The step size; "auto" is the solver's own."""
+    if learning_rate_init == "auto":
+        return SOLVERS[solver].auto_learning_rate
+    return float(learning_rate_init)

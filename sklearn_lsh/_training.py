@@ -1,0 +1,229 @@
+"""The learning loop: epochs, shuffling, schedules, stopping, history. Knows no scikit-learn.
+
+Python runs only between passes; a pass is cut into calls short enough that Ctrl-C is heard
+at once. Where the cuts fall has no influence on the result.
+"""
+
+import time
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from ._rehash import SAMPLE_SIZE, Rehasher
+
+# Seconds a call into the engine should take: short enough for Ctrl-C, long beside its cost.
+CALL_SECONDS = 0.1
+# invscaling's exponent, MLPClassifier's default.
+POWER_T = 0.5
+# The adaptive schedule divides by this, and stops below the other (MLPClassifier's values).
+ADAPTIVE_DIVISOR = 5.0
+SMALLEST_ADAPTIVE_RATE = 1e-6
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to train: plain numbers, nothing left to resolve."""
+
+    learning_rate_init: float
+    schedule: str
+    momentum: float
+    alpha: float
+    max_iter: int
+    tol: float
+    n_iter_no_change: int
+    shuffle: bool
+    n_threads: int
+    verbose: bool
+
+
+class Progress:
+    """What the learning loop remembers from epoch to epoch; ``state`` is builtins only."""
+
+    def __init__(self, state=None):
+        self.state = state or {
+            "n_iter": 0,
+            "learning_rate": None,
+            "no_improvement": 0,
+            "best_loss": np.inf,
+            "best_validation_score": -np.inf,
+            "n_refused": 0,
+            "history": [],
+        }
+
+    def __getitem__(self, key):
+        return self.state[key]
+
+    def __setitem__(self, key, value):
+        self.state[key] = value
+
+    def history(self):
+        """One NumPy array per quantity, one row per epoch."""
+        records = self.state["history"]
+        return {key: np.array([r[key] for r in records]) for key in records[0]} if records else {}
+
+
+class Trainer:
+    """Trains a network on one data set, in one thread or in lock-free many.
+
+    Parameters
+    ----------
+    network : Network
+    rows : Rows
+    targets : Targets
+    examples : ndarray of int64
+        The rows to train on.
+    options : Options
+    progress : Progress
+    validate : callable or None
+        Returns the validation score of the network as it is; enables early stopping.
+    """
+
+    def __init__(self, network, rows, targets, examples, options, progress, validate=None):
+        self.network = network
+        self.rows = rows
+        self.targets = targets
+        self.examples = examples
+        self.options = options
+        self.progress = progress
+        self.validate = validate
+        self.best_weights = None
+        network.make_writable()
+        network.set_inference("auto")
+        self.workspaces = network.engine.workspaces(options.n_threads)
+        self.rehasher = Rehasher(network, self.workspaces)
+        self.call_size = 16
+
+    def run(self):
+        """Train until a stopping criterion holds or ``max_iter`` epochs are done."""
+        for _ in range(self.options.max_iter):
+            self.epoch()
+            if self.should_stop():
+                break
+        else:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({self.options.max_iter}) "
+                "reached and the optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        if self.best_weights is not None:
+            self.network.restore(self.best_weights)
+            self.rehasher.rebuild()
+
+    def epoch(self):
+        """One pass over the examples; the tables match the weights when it returns."""
+        started = time.perf_counter()
+        network = self.network
+        order = self.examples
+        if self.options.shuffle:
+            seed = [network.state["seed"], 2, network.state["n_epochs"]]
+            order = np.random.default_rng(seed).permutation(order)
+        for arrays in network.state["layers"]:
+            arrays["used"][:] = 0
+        network.set_rates(self._learning_rate(), self.options.momentum, self.options.alpha)
+        try:
+            self._pass(order)
+        finally:
+            network.fold_scales()
+            self.rehasher.settle()
+        network.state["n_epochs"] += 1
+        self.progress["n_iter"] += 1
+        self._record(time.perf_counter() - started)
+
+    def _pass(self, order):
+        network, n = self.network, len(order)
+        seed = int(
+            np.random.SeedSequence([network.state["seed"], 3, network.state["n_epochs"]])
+            .generate_state(1, np.uint64)[0]
+        )
+        done = 0
+        while done < n:
+            if self.rehasher.due <= 0:
+                # Sampled from the examples to come; near the end, from the last ones.
+                start = max(0, min(done, n - SAMPLE_SIZE))
+                self.rehasher.run(self.rows, order[start : start + SAMPLE_SIZE])
+            size = int(min(n - done, self.call_size, self.rehasher.due))
+            started = time.perf_counter()
+            network.engine.train(
+                self.rows, self.targets, order, done, done + size, seed, self.workspaces
+            )
+            seconds = time.perf_counter() - started
+            done += size
+            network.state["n_seen"] += size
+            if size == self.call_size or seconds > CALL_SECONDS:
+                factor = np.clip(CALL_SECONDS / max(seconds, 1e-6), 0.25, 2)
+                self.call_size = max(1, int(size * factor))
+
+    def _learning_rate(self):
+        if self.progress["learning_rate"] is None:
+            self.progress["learning_rate"] = self.options.learning_rate_init
+        if self.options.schedule == "invscaling":
+            return self.options.learning_rate_init / (self.network.state["n_seen"] + 1) ** POWER_T
+        if self.options.schedule == "constant":
+            return self.options.learning_rate_init
+        return self.progress["learning_rate"]
+
+    def _record(self, seconds):
+        network, total = self.network, self.network.engine.totals(self.workspaces)
+        examples = max(total["n_examples"], 1)
+        spent = total["multiplications"] + self.rehasher.multiplications
+        self.rehasher.multiplications = 0
+        sizes = np.array(network.settings.hidden_layer_sizes)
+        hidden = network.state["layers"][:-1]
+        record = {
+            "loss": total["loss"] / total["weight"] if total["weight"] else 0.0,
+            "seconds": seconds,
+            "active_fraction": total["n_active"] / examples / sizes,
+            "multiplications": spent / examples / network.settings.dense_multiplications,
+            "dead_nodes": np.array([np.count_nonzero(a["used"] == 0) for a in hidden]),
+            "validation_score": np.nan if self.validate is None else self.validate(),
+        }
+        self.progress["history"].append(record)
+        self._report(record, total["n_refused"], examples)
+
+    def _report(self, record, n_refused, n_examples):
+        if self.options.verbose:
+            score = record["validation_score"]
+            print(
+                f"Iteration {self.progress['n_iter']}, loss = {record['loss']:.8f}"
+                + ("" if np.isnan(score) else f", validation score = {score:.6f}")
+            )
+        if not n_refused:
+            return
+        self.progress["n_refused"] += n_refused
+        message = (
+            f"{n_refused} of {n_examples} updates would have made weights overflow and were "
+            "not applied. Scale the features, or lower learning_rate_init."
+        )
+        if 2 * n_refused > n_examples:
+            raise ValueError(f"Training diverged: {message}")
+        warnings.warn(message, ConvergenceWarning, stacklevel=6)
+
+    def should_stop(self):
+        """Update the stopping criterion; MLPClassifier's rules."""
+        progress, options = self.progress, self.options
+        record = progress["history"][-1]
+        if self.validate is not None:
+            score = record["validation_score"]
+            improved = score >= progress["best_validation_score"] + options.tol
+            if score > progress["best_validation_score"]:
+                progress["best_validation_score"] = float(score)
+                self.best_weights = self.network.snapshot()
+        else:
+            improved = record["loss"] <= progress["best_loss"] - options.tol
+            progress["best_loss"] = min(progress["best_loss"], float(record["loss"]))
+        progress["no_improvement"] = 0 if improved else progress["no_improvement"] + 1
+        if progress["no_improvement"] <= options.n_iter_no_change:
+            return False
+        if options.schedule == "adaptive" and (
+            progress["learning_rate"] > SMALLEST_ADAPTIVE_RATE
+        ):
+            progress["learning_rate"] /= ADAPTIVE_DIVISOR
+            progress["no_improvement"] = 0
+            return False
+        if options.verbose:
+            print(f"No improvement of more than tol={options.tol} for "
+                  f"{options.n_iter_no_change} consecutive epochs. Stopping.")
+        return True

@@ -1,0 +1,38 @@
+# The C unit simd/kernels.c, as seen from Cython. Every other room reaches the arithmetic
+# through the one pointer `kernels`, so that a change of level reaches them all.
+
+from .types cimport int32_t, real
+
+
+cdef extern from "simd/kernels.h" nogil:
+    ctypedef struct lsh_step:
+        real delta
+        real learning_rate
+        real momentum
+        real inverse_scale
+
+    ctypedef struct lsh_kernels:
+        const char *level
+        real (*dot)(const int32_t *idx, const real *val, int32_t n, const real *w) noexcept nogil
+        void (*axpy)(real a, const int32_t *idx, const real *val, int32_t n, real *w) noexcept nogil
+        void (*gather_axpy)(
+            real a, const real *w, const int32_t *idx, int32_t n, real *out
+        ) noexcept nogil
+        void (*row_dots)(
+            const real *rows, int32_t n, int32_t d, const real *q, real *out
+        ) noexcept nogil
+        real (*max_abs)(const real *x, int32_t n) noexcept nogil
+        real (*sum_squares)(const real *x, int32_t n) noexcept nogil
+        void (*sgd)(
+            const lsh_step *s, const int32_t *idx, const real *val, int32_t n, real *w, real *state
+        ) noexcept nogil
+        void (*adagrad)(
+            const lsh_step *s, const int32_t *idx, const real *val, int32_t n, real *w, real *state
+        ) noexcept nogil
+        real (*kth_largest)(real *keys, int32_t n, int32_t m) noexcept nogil
+
+cdef lsh_kernels *kernels
+
+cdef int32_t top(
+    const real *score, const int32_t *ids, int32_t n, int32_t m, real *key, int32_t *out
+) noexcept nogil

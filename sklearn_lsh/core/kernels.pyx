@@ -1,0 +1,120 @@
+"""The instruction set in use, and the kernels' Python faces for the tests.
+
+``SKLEARN_LSH_SIMD`` forces a level ("baseline", "avx2", "avx512") at import.
+"""
+
+import os
+
+import numpy as np
+
+from .types cimport int32_t, ints, real, reals
+
+cdef extern from "simd/kernels.h":
+    lsh_kernels lsh_active
+    int lsh_levels(const char **names)
+    int lsh_set_level(const char *name)
+
+kernels = &lsh_active
+
+
+def levels():
+    """Names of the instruction-set levels this processor runs, plain to wide."""
+    cdef const char *names[4]
+    cdef int n = lsh_levels(names)
+    return [names[i].decode() for i in range(n)]
+
+
+def level():
+    """Name of the level in use."""
+    return kernels.level.decode()
+
+
+def set_level(name):
+    """Use another level from now on. For tests and benchmarks; not while a fit runs."""
+    if lsh_set_level(name.encode()) != 0:
+        raise ValueError(f"unknown SIMD level {name!r} here; available: {levels()}")
+
+
+set_level(os.environ.get("SKLEARN_LSH_SIMD") or max(levels(), key=levels().index))
+
+
+cdef int32_t top(
+    const real *score, const int32_t *ids, int32_t n, int32_t m, real *key, int32_t *out
+) noexcept nogil:
+    """Write the ids of the m highest scores, in the order met; ties go to the first met.
+
+    ids NULL stands for 0..n-1. A NaN ranks lowest. key is scratch of n; out may be ids.
+    """
+    cdef int32_t t, kept = 0, ties
+    cdef real x, bar
+    if m >= n:
+        for t in range(n):
+            out[t] = t if ids == NULL else ids[t]
+        return n
+    for t in range(n):
+        x = score[t]
+        key[t] = x if x == x else <real> -3.4028234663852886e38
+    bar = kernels.kth_largest(key, n, m)
+    ties = m
+    for t in range(n):
+        ties -= score[t] > bar
+    for t in range(n):
+        x = score[t] if score[t] == score[t] else <real> -3.4028234663852886e38
+        if x > bar or (x == bar and ties > 0):
+            ties -= x == bar
+            out[kept] = t if ids == NULL else ids[t]
+            kept += 1
+    return kept
+
+
+# ---- faces for the tests -------------------------------------------------------------
+
+cdef int32_t* _index(object idx) except? NULL:
+    return NULL if idx is None else ints(idx)
+
+
+def dot(idx, val, w):
+    """``sum(val * w[idx])``; idx None is dense."""
+    return kernels.dot(_index(idx), reals(val), len(val), reals(w))
+
+
+def axpy(real a, idx, val, w):
+    """``w[idx] += a * val`` in place."""
+    kernels.axpy(a, _index(idx), reals(val), len(val), reals(w))
+
+
+def gather_axpy(real a, w, idx, out):
+    """``out += a * w[idx]`` in place."""
+    kernels.gather_axpy(a, reals(w), _index(idx), len(out), reals(out))
+
+
+def row_dots(rows, q, out):
+    """``out[:] = rows @ q`` in place."""
+    kernels.row_dots(reals(rows), rows.shape[0], rows.shape[1], reals(q), reals(out))
+
+
+def max_abs(x):
+    """``max(abs(x))``, 0 if empty."""
+    return kernels.max_abs(reals(x), len(x))
+
+
+def sum_squares(x):
+    """``x @ x``."""
+    return kernels.sum_squares(reals(x), len(x))
+
+
+def optimizer_step(str rule, step, idx, val, w, state):
+    """One row's per-weight update; step is (delta, learning_rate, momentum, inverse_scale)."""
+    cdef lsh_step s
+    s.delta, s.learning_rate, s.momentum, s.inverse_scale = step
+    if rule == "sgd":
+        kernels.sgd(&s, _index(idx), reals(val), len(val), reals(w), reals(state))
+    else:
+        kernels.adagrad(&s, _index(idx), reals(val), len(val), reals(w), reals(state))
+
+
+def top_ids(score, int32_t m):
+    """Positions of the m highest scores, in ascending order."""
+    key = np.empty(len(score) + 1, dtype=np.float32)
+    out = np.empty(len(score) + 1, dtype=np.int32)
+    return out[:top(reals(score), NULL, len(score), m, reals(key), ints(out))]

@@ -1,0 +1,28 @@
+from .optimizers cimport Optimizer
+from .selection cimport Selector
+from .types cimport LayerBuffers, Scratch, SparseVec, int32_t, real
+from .weights cimport WeightStore
+
+cpdef enum Activation:
+    IDENTITY, RELU, TANH, LOGISTIC
+
+
+cdef class Layer:
+    cdef readonly WeightStore store
+    cdef readonly Selector selector
+    cdef Selector inference_selector
+    cdef str inference_kind
+    cdef readonly Optimizer optimizer
+    cdef Activation activation
+    cdef object arrays
+    cdef unsigned char *used            # (n_out,): active at least once since cleared
+
+    cdef void forward(
+        self, bint inference, SparseVec *x, LayerBuffers *buf, Scratch *s
+    ) noexcept nogil
+    cdef void pull_back(
+        self, LayerBuffers *buf, SparseVec *x, LayerBuffers *below, Scratch *s
+    ) noexcept nogil
+    cdef int32_t hits(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil
+    cdef void through_activation(self, LayerBuffers *buf) noexcept nogil
+    cdef int32_t update(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil

@@ -1,0 +1,38 @@
+from .types cimport SparseVec, int32_t, real
+from .weights cimport WeightStore
+
+
+# The input of an update, with what every row's step needs to know of it.
+cdef struct Input:
+    SparseVec *x
+    real largest        # max(1, max |x|): the intercept's input is 1
+    real mean_square    # of the active inputs, the intercept's included
+
+
+cdef class Optimizer:
+    cdef readonly WeightStore store
+    cdef object arrays
+    cdef public real learning_rate      # set by the schedule between passes
+    cdef public real momentum
+    cdef public real alpha
+    cdef readonly bint linear           # updates are multiples of the input
+
+    cdef int32_t step(
+        self, const int32_t *ids, const real *delta, int32_t n, SparseVec *x, real *applied
+    ) noexcept nogil
+    cdef real reach(self, int32_t j, real delta, const Input *u) noexcept nogil
+    cdef real move_row(self, int32_t j, real delta, const Input *u) noexcept nogil
+
+
+cdef class SGD(Optimizer):
+    cdef real *velocity
+    cdef real *intercept_velocity
+
+
+cdef class Adagrad(Optimizer):
+    cdef real *state
+    cdef real *intercept_state
+
+
+cdef class RowwiseAdagrad(Optimizer):
+    cdef real *row_squares

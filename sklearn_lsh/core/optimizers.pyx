@@ -1,0 +1,192 @@
+"""The update rules. Each owns its state and is one class and one line of SOLVERS.
+
+All act on the rows they are given and, in those rows, on the coordinates where the input is
+not zero: state of other weights is neither read nor aged. L2 (``alpha``) is decoupled and
+lazy: an updated row's weights, all of them, first shrink by ``1 - learning_rate * alpha``.
+"""
+
+from libc.math cimport fabsf, sqrtf
+
+from .kernels cimport kernels, lsh_step
+from .types cimport SparseVec, int32_t, real, reals
+from .weights cimport WeightStore
+
+# Gradients beyond this are refused: their squares still fit float32.
+cdef real LARGEST_GRADIENT = 1e18
+# Keeps the first row-wise step finite; far below any gradient that matters.
+cdef real ROW_EPSILON = 1e-12
+
+
+cdef class Optimizer:
+    """Base of the update rules.
+
+    Parameters
+    ----------
+    store : WeightStore
+        The layer the rule updates.
+    state : dict of ndarray
+        Arrays named and shaped as ``state_shapes`` says, owned by the caller.
+
+    Attributes
+    ----------
+    learning_rate, momentum, alpha : float
+        Set before a pass.
+    """
+
+    #: What ``learning_rate_init="auto"`` stands for.
+    auto_learning_rate = 0.01
+
+    def __init__(self, WeightStore store, state):
+        self.store = store
+        self.arrays = state
+        self.linear = False
+
+    @staticmethod
+    def state_shapes(n_out, n_in):
+        """Names and shapes of the float32 state arrays of a layer; they start as zeros."""
+        return {}
+
+    cdef int32_t step(
+        self, const int32_t *ids, const real *delta, int32_t n, SparseVec *x, real *applied
+    ) noexcept nogil:
+        """Update row ids[t] with gradient delta[t] * x. Returns how many rows were refused.
+
+        An update is refused where a weight could leave the range of float32. applied[t]
+        receives the multiple of x that was subtracted, where the rule is linear.
+        """
+        cdef Input u
+        cdef int32_t t, refused = 0
+        cdef real decay = 1 - self.learning_rate * self.alpha
+        u.x = x
+        u.largest = max(<real> 1, kernels.max_abs(x.val, x.n))
+        u.mean_square = (1 + kernels.sum_squares(x.val, x.n)) / (1 + x.n)
+        for t in range(n):
+            applied[t] = 0
+            # The comparison is false for NaN.
+            if fabsf(delta[t]) * u.largest < LARGEST_GRADIENT and self.store.admit(
+                ids[t], self.reach(ids[t], delta[t], &u)
+            ):
+                if decay != 1:
+                    self.store.shrink(ids[t], decay)
+                applied[t] = self.move_row(ids[t], delta[t], &u)
+            else:
+                refused += 1
+        return refused
+
+    cdef real reach(self, int32_t j, real delta, const Input *u) noexcept nogil:
+        """A bound on how far this update moves any weight of row j."""
+        return 0
+
+    cdef real move_row(self, int32_t j, real delta, const Input *u) noexcept nogil:
+        """Update row j and its intercept; the multiple of x subtracted, if linear."""
+        return 0
+
+
+cdef class SGD(Optimizer):
+    """Stochastic gradient descent with momentum: ``v = momentum v + lr g; w -= v``."""
+
+    auto_learning_rate = 0.01
+
+    def __init__(self, WeightStore store, state):
+        Optimizer.__init__(self, store, state)
+        self.velocity = reals(state["velocity"])
+        self.intercept_velocity = reals(state["intercept_velocity"])
+
+    @staticmethod
+    def state_shapes(n_out, n_in):
+        return {"velocity": (n_out, n_in), "intercept_velocity": (n_out,)}
+
+    cdef real reach(self, int32_t j, real delta, const Input *u) noexcept nogil:
+        return self.learning_rate * fabsf(delta) * u.largest / (1 - self.momentum)
+
+    cdef real move_row(self, int32_t j, real delta, const Input *u) noexcept nogil:
+        cdef lsh_step s
+        cdef real one = 1
+        s.learning_rate = self.learning_rate
+        s.momentum = self.momentum
+        s.delta = delta
+        s.inverse_scale = 1 / self.store.scale[j]
+        kernels.sgd(
+            &s, u.x.idx, u.x.val, u.x.n, self.store.row(j),
+            self.velocity + <Py_ssize_t> j * self.store.n_in,
+        )
+        s.inverse_scale = 1
+        kernels.sgd(
+            &s, NULL, &one, 1, self.store.intercepts + j, self.intercept_velocity + j
+        )
+        return 0
+
+
+cdef class Adagrad(Optimizer):
+    """The paper's rule: per-weight Adagrad (Duchi et al. 2011) inside momentum.
+
+    ``G += g^2; v = momentum v + lr g / sqrt(G + 1e-6); w -= v``, with v and G interleaved.
+    """
+
+    auto_learning_rate = 0.01
+
+    def __init__(self, WeightStore store, state):
+        Optimizer.__init__(self, store, state)
+        self.state = reals(state["velocity_and_squares"])
+        self.intercept_state = reals(state["intercept_velocity_and_squares"])
+
+    @staticmethod
+    def state_shapes(n_out, n_in):
+        return {
+            "velocity_and_squares": (n_out, n_in, 2),
+            "intercept_velocity_and_squares": (n_out, 2),
+        }
+
+    cdef real reach(self, int32_t j, real delta, const Input *u) noexcept nogil:
+        # |g| <= sqrt(G + g^2): a single step is at most lr, the geometric sum of them this.
+        return self.learning_rate / (1 - self.momentum)
+
+    cdef real move_row(self, int32_t j, real delta, const Input *u) noexcept nogil:
+        cdef lsh_step s
+        cdef real one = 1
+        s.learning_rate = self.learning_rate
+        s.momentum = self.momentum
+        s.delta = delta
+        s.inverse_scale = 1 / self.store.scale[j]
+        kernels.adagrad(
+            &s, u.x.idx, u.x.val, u.x.n, self.store.row(j),
+            self.state + 2 * <Py_ssize_t> j * self.store.n_in,
+        )
+        s.inverse_scale = 1
+        kernels.adagrad(
+            &s, NULL, &one, 1, self.store.intercepts + j, self.intercept_state + 2 * j
+        )
+        return 0
+
+
+cdef class RowwiseAdagrad(Optimizer):
+    """One accumulator a neuron, no momentum: ``G += mean(g^2); w -= lr g / sqrt(G)``.
+
+    The mean runs over the active inputs of the example. The step is a multiple of the input,
+    so sketches of the row move by the same multiple of the input's sketch.
+    """
+
+    auto_learning_rate = 0.1
+
+    def __init__(self, WeightStore store, state):
+        Optimizer.__init__(self, store, state)
+        self.row_squares = reals(state["row_squares"])
+        self.linear = True
+
+    @staticmethod
+    def state_shapes(n_out, n_in):
+        return {"row_squares": (n_out,)}
+
+    cdef real reach(self, int32_t j, real delta, const Input *u) noexcept nogil:
+        cdef real total = self.row_squares[j] + delta * delta * u.mean_square
+        return self.learning_rate * fabsf(delta) * u.largest / sqrtf(total + ROW_EPSILON)
+
+    cdef real move_row(self, int32_t j, real delta, const Input *u) noexcept nogil:
+        cdef real a
+        self.row_squares[j] += delta * delta * u.mean_square
+        a = self.learning_rate * delta / sqrtf(self.row_squares[j] + ROW_EPSILON)
+        self.store.subtract(j, a, u.x)
+        return a
+
+
+SOLVERS = {"rowwise_adagrad": RowwiseAdagrad, "adagrad": Adagrad, "sgd": SGD}

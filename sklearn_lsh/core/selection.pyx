@@ -1,0 +1,395 @@
+"""Which nodes of a layer to compute: selectors append node ids and their activations.
+
+A selector is one class and one line of SELECTIONS; a way of ranking hashed candidates is one
+class and one line of RANKINGS.
+"""
+
+from libc.math cimport expf, fabsf
+
+from .hashing cimport HashFamily, Probing
+from .kernels cimport kernels, top
+from .tables cimport CodeIndex
+from .types cimport (
+    ActiveSet, CHECK, LayerBuffers, Move, Scratch, SparseVec, borrow, int32_t, int64_t, mix, real,
+    reals, rng_below, rng_uniform, uint64_t,
+)
+from .weights cimport WeightStore
+
+
+cdef class Selector:
+    """Base: every node is active (``selection="all"``).
+
+    Parameters
+    ----------
+    store : WeightStore
+    n_active : int
+        Nodes to choose for an example.
+    by_magnitude : bool
+        Rank nodes by |activation| instead of activation.
+    """
+
+    def __init__(self, WeightStore store, n_active, by_magnitude):
+        self.store = store
+        self.n_nodes = store.n_out
+        self.n_active = n_active
+        self.by_magnitude = by_magnitude
+
+    def inference(self):
+        """The selector that ``inference="auto"`` predicts with."""
+        return self
+
+    cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
+        all_nodes(self, x, &buf.active, s)
+
+    cdef void rows_moved(
+        self, const int32_t *ids, int32_t n, Move *move, LayerBuffers *buf,
+        Scratch *s,
+    ) noexcept nogil:
+        """Told after every update how the rows ids[0..n) moved."""
+        pass
+
+    cdef void best_of(
+        self, SparseVec *x, const int32_t *ids, int32_t n, ActiveSet *out, Scratch *s
+    ) noexcept nogil:
+        """Append the n_active best of the given nodes (ids NULL: all) by exact activation.
+
+        Activations are computed once: those of the chosen move to out.z.
+        """
+        cdef int32_t t, kept
+        self.store.activations(x, ids, n, s.score)
+        s.multiplications += <int64_t> n * x.n
+        for t in range(n):
+            s.rank[t] = fabsf(s.score[t]) if self.by_magnitude else s.score[t]
+        kept = top(s.rank, NULL, n, self.n_active, s.key, s.chosen)
+        for t in range(kept):
+            out.idx[t] = s.chosen[t] if ids == NULL else ids[s.chosen[t]]
+            out.z[t] = s.score[s.chosen[t]]
+        out.n = kept
+
+
+cdef void all_nodes(
+    Selector self, SparseVec *x, ActiveSet *out, Scratch *s
+) noexcept nogil:
+    cdef int32_t j
+    self.store.activations(x, NULL, self.n_nodes, out.z)
+    s.multiplications += <int64_t> self.n_nodes * x.n
+    for j in range(self.n_nodes):
+        out.idx[j] = j
+    out.n = self.n_nodes
+
+
+cdef class AllNodes(Selector):
+    """The standard network."""
+
+
+cdef class WinnerTakeAll(Selector):
+    """The exact top n_active nodes: what the other selectors are measured against."""
+
+    cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
+        self.best_of(x, NULL, self.n_nodes, &buf.active, s)
+
+
+cdef class Dropout(Selector):
+    """Vanilla dropout (Srivastava et al. 2014): n_active nodes drawn uniformly."""
+
+    def inference(self):
+        return ScaledNodes(self.store, self.n_active, self.by_magnitude)
+
+    cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
+        cdef int32_t j, n = 0
+        for j in range(self.n_nodes):  # selection sampling, Knuth's algorithm S
+            if rng_below(&s.rng, self.n_nodes - j) < self.n_active - n:
+                buf.active.idx[n] = j
+                n += 1
+        buf.active.n = n
+        self.store.activations(x, buf.active.idx, n, buf.active.z)
+        s.multiplications += <int64_t> n * x.n
+
+
+cdef class ScaledNodes(Selector):
+    """Dropout at prediction: all nodes, activations scaled by the share that was kept."""
+
+    cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
+        cdef int32_t j
+        all_nodes(self, x, &buf.active, s)
+        for j in range(self.n_nodes):
+            buf.active.gain[j] = <real> self.n_active / self.n_nodes
+        buf.active.has_gain = True
+
+
+# Marks in LSHSelector.dirty.
+cdef unsigned char STALE_CODE = 1, STALE_SKETCH = 2
+
+# Slope of adaptive dropout's sigmoid; Ba and Frey (2013) found 1 to do as well as any.
+cdef real SLOPE = 1
+
+
+cdef real calibrated_offset(const real *z, int32_t n, int32_t k) noexcept nogil:
+    """The offset at which sum sigmoid(SLOPE z + offset) = k, by bisection."""
+    cdef real low = 0, high = 0, offset
+    cdef double total
+    cdef int32_t j, step
+    for j in range(n):
+        low = max(low, SLOPE * z[j])
+        high = min(high, SLOPE * z[j])
+    low, high = -low - 20, -high + 20
+    for step in range(30):
+        offset = (low + high) / 2
+        total = 0
+        for j in range(n):
+            total += 1 / (1 + expf(-(SLOPE * z[j] + offset)))
+        if total < k:
+            low = offset
+        else:
+            high = offset
+    return (low + high) / 2
+
+
+cdef class AdaptiveDropout(Selector):
+    """Standout (Ba and Frey 2013): node j is kept with probability sigmoid(slope z_j + offset).
+
+    The offset is solved for each example so that n_active nodes are kept on average.
+    """
+
+    def inference(self):
+        return ExpectedNodes(self.store, self.n_active, self.by_magnitude)
+
+    cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
+        cdef int32_t j, n = 0
+        cdef real offset
+        cdef ActiveSet *out = &buf.active
+        all_nodes(self, x, out, s)
+        if self.n_active < self.n_nodes:
+            offset = calibrated_offset(out.z, self.n_nodes, self.n_active)
+            for j in range(self.n_nodes):
+                if rng_uniform(&s.rng) * (1 + expf(-(SLOPE * out.z[j] + offset))) < 1:
+                    out.idx[n] = j
+                    out.z[n] = out.z[j]
+                    n += 1
+            out.n = n
+
+
+cdef class ExpectedNodes(Selector):
+    """Standout at prediction: all nodes, each scaled by its probability of being kept."""
+
+    cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
+        cdef int32_t j
+        cdef real offset
+        cdef ActiveSet *out = &buf.active
+        all_nodes(self, x, out, s)
+        if self.n_active < self.n_nodes:
+            offset = calibrated_offset(out.z, self.n_nodes, self.n_active)
+            for j in range(self.n_nodes):
+                out.gain[j] = 1 / (1 + expf(-(SLOPE * out.z[j] + offset)))
+            out.has_gain = True
+
+
+cdef class LSHSelector(Selector):
+    """Nodes found by hashing the layer's input (the paper, section 4).
+
+    Parameters
+    ----------
+    family : HashFamily
+    index : CodeIndex or None
+        Where candidates come from; None ranks every node's sketch (cascade only).
+    probing : Probing
+    ranking : Ranking
+    arrays : dict
+        ``sketches`` (n_nodes, dim) float32 and ``dirty`` (n_nodes,) uint8, owned by the caller.
+    """
+
+    def __init__(
+        self, WeightStore store, n_active, by_magnitude,
+        HashFamily family, CodeIndex index, Probing probing, Ranking ranking, arrays,
+    ):
+        Selector.__init__(self, store, n_active, by_magnitude)
+        self.family = family
+        self.index = index
+        self.probing = probing
+        self.ranking = ranking
+        self.arrays = arrays
+        self.sketches = reals(arrays["sketches"])
+        self.dirty = <unsigned char *> borrow(arrays["dirty"], "u1")
+        covered = n_active * (1 if ranking.needs_codes else family.short_list)
+        self.exhaustive = covered >= self.n_nodes
+
+    cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
+        cdef int32_t t
+        cdef uint64_t bits = 0
+        if self.exhaustive:
+            self.best_of(x, NULL, self.n_nodes, &buf.active, s)
+            return
+        self.family.sketch(x, 1, buf.sketch)
+        s.multiplications += <int64_t> self.family.dim * x.n
+        if not s.training:
+            # Chance at prediction depends on the row alone, not on the batch around it.
+            for t in range(self.family.dim):
+                bits = mix(bits ^ (<unsigned int *> buf.sketch)[t])
+            s.rng = bits
+        self.ranking.choose(self, x, buf, s)
+
+    cdef int32_t candidates(self, LayerBuffers *buf, Scratch *s) noexcept nogil:
+        """Probe the index: ids to s.ids, counts to s.hits, how many is returned."""
+        self.family.query(buf.sketch, s.query)
+        self.family.margins(s.query, s.margin)
+        if self.family.planes != NULL:
+            s.multiplications += (
+                <int64_t> self.family.dim * self.family.n_bits * self.family.n_tables
+            )
+        self.probing.codes(s.margin, s.order, &s.rng, s.codes)
+        return self.index.collect(s.codes, self.probing.n_codes, s)
+
+    cdef void rows_moved(
+        self, const int32_t *ids, int32_t n, Move *move, LayerBuffers *buf,
+        Scratch *s,
+    ) noexcept nogil:
+        cdef int32_t t, i, dim = self.family.dim
+        cdef real *sketch
+        cdef real intercept
+        if self.exhaustive:
+            return
+        for t in range(n):
+            CHECK(0 <= ids[t] < self.n_nodes, "node index")
+            if not move.linear:
+                self.dirty[ids[t]] |= STALE_SKETCH
+                continue
+            # The sketch is linear in [weights, intercept]: repeat the update on it.
+            sketch = self.sketches + <Py_ssize_t> ids[t] * dim
+            if move.decay != 1:
+                intercept = self.store.intercepts[ids[t]] + move.applied[t]
+                for i in range(dim):
+                    sketch[i] = move.decay * sketch[i] + (
+                        (1 - move.decay) * intercept * self.family.intercept_row[i]
+                    )
+            kernels.axpy(-move.applied[t], NULL, buf.sketch, dim, sketch)
+            s.multiplications += dim
+            self.dirty[ids[t]] |= STALE_CODE
+
+    cdef void refresh_sketch(self, int32_t j, Scratch *s) noexcept nogil:
+        """Compute the sketch of node j from its weights, if it is stale."""
+        cdef SparseVec row
+        cdef real *sketch = self.sketches + <Py_ssize_t> j * self.family.dim
+        if self.dirty[j] & STALE_SKETCH:
+            self.store.fold_scale(j)
+            row.idx, row.val, row.n = NULL, self.store.row(j), self.store.n_in
+            self.family.sketch(&row, self.store.intercepts[j], sketch)
+            s.multiplications += <int64_t> self.family.dim * row.n
+            self.dirty[j] = STALE_CODE
+
+    cdef void encode(self, int32_t j, Scratch *s, int32_t *codes) noexcept nogil:
+        """The codes of node j, one a table, from its weights as they are now."""
+        self.refresh_sketch(j, s)
+        self.store.fold_scale(j)
+        self.family.row_codes(
+            self.store, j, self.sketches + <Py_ssize_t> j * self.family.dim, s.margin, codes
+        )
+        s.multiplications += self.family.code_cost
+        self.dirty[j] = 0
+
+    cdef void complete(self, SparseVec *x, ActiveSet *out, Scratch *s) noexcept nogil:
+        """Top up a short active set with random nodes: n_active is obeyed exactly.
+
+        Nodes carry no order, so a run of ids from a random start is a random set.
+        """
+        cdef int32_t t, j, first = out.n
+        if first >= self.n_active:
+            return
+        for t in range(first):
+            s.hits[out.idx[t]] = 1
+        j = rng_below(&s.rng, self.n_nodes)
+        while out.n < self.n_active:
+            if s.hits[j] == 0:
+                out.idx[out.n] = j
+                out.n += 1
+            j = j + 1 if j + 1 < self.n_nodes else 0
+        for t in range(first):
+            s.hits[out.idx[t]] = 0
+        self.store.activations(x, out.idx + first, out.n - first, out.z + first)
+        s.multiplications += <int64_t> (out.n - first) * x.n
+
+
+cdef class Ranking:
+    """Base: turns the candidates of a query into the active set."""
+
+    #: Whether nodes need codes even where no tables are kept.
+    needs_codes = True
+    #: Whether probes go where they are most likely to hit, or at random.
+    directed = False
+
+    cdef void choose(
+        self, LSHSelector lsh, SparseVec *x, LayerBuffers *buf, Scratch *s
+    ) noexcept nogil:
+        pass
+
+
+cdef class Cascade(Ranking):
+    """Candidates, re-ranked by sketch; the best of these, re-ranked by exact activation."""
+
+    needs_codes = False
+    directed = True
+
+    cdef void choose(
+        self, LSHSelector lsh, SparseVec *x, LayerBuffers *buf, Scratch *s
+    ) noexcept nogil:
+        cdef int32_t n, t, wanted = lsh.family.short_list * lsh.n_active
+        cdef int32_t dim = lsh.family.dim
+        if lsh.index is None:
+            n = lsh.n_nodes
+            lsh.family.query(buf.sketch, s.query)
+            kernels.row_dots(lsh.sketches, n, dim, s.query, s.score)
+        else:
+            n = lsh.candidates(buf, s)
+            for t in range(n):
+                s.hits[s.ids[t]] = 0
+            if n > wanted:
+                for t in range(n):
+                    s.score[t] = kernels.dot(
+                        NULL, s.query, dim, lsh.sketches + <Py_ssize_t> s.ids[t] * dim
+                    )
+        if n > wanted:
+            s.multiplications += <int64_t> n * dim
+            if lsh.by_magnitude:
+                for t in range(n):
+                    s.score[t] = fabsf(s.score[t])
+            n = top(s.score, NULL if lsh.index is None else s.ids, n, wanted, s.key, s.ids)
+        lsh.best_of(x, s.ids, n, &buf.active, s)
+        lsh.complete(x, &buf.active, s)
+
+
+cdef class Collisions(Ranking):
+    """The paper's released code: the nodes met in most buckets, ties at random."""
+
+    cdef bint count(self) noexcept nogil:
+        return True
+
+    cdef void choose(
+        self, LSHSelector lsh, SparseVec *x, LayerBuffers *buf, Scratch *s
+    ) noexcept nogil:
+        cdef int32_t t, n = lsh.candidates(buf, s)
+        cdef ActiveSet *out = &buf.active
+        for t in range(n):
+            s.score[t] = rng_uniform(&s.rng)
+            if self.count():
+                s.score[t] += s.hits[s.ids[t]]
+            s.hits[s.ids[t]] = 0
+        out.n = top(s.score, s.ids, n, lsh.n_active, s.key, out.idx)
+        lsh.store.activations(x, out.idx, out.n, out.z)
+        s.multiplications += <int64_t> out.n * x.n
+        lsh.complete(x, out, s)
+
+
+cdef class Union(Collisions):
+    """The paper's text: the union of the buckets in random order, cut at the budget."""
+
+    cdef bint count(self) noexcept nogil:
+        return False
+
+
+SELECTIONS = {
+    "lsh": LSHSelector,
+    "all": AllNodes,
+    "dropout": Dropout,
+    "adaptive_dropout": AdaptiveDropout,
+    "winner_take_all": WinnerTakeAll,
+}
+RANKINGS = {"cascade": Cascade, "collisions": Collisions, "union": Union}

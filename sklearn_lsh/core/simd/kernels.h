@@ -1,0 +1,49 @@
+/* The arithmetic of a layer, once per instruction set.
+ *
+ * Every vector is float32 and may start at any address. A pair (idx, val) with idx == NULL
+ * is dense: val[t] belongs to coordinate t. Otherwise the indices are distinct.
+ */
+#ifndef SKLEARN_LSH_KERNELS_H
+#define SKLEARN_LSH_KERNELS_H
+
+#include <stdint.h>
+
+/* What a per-weight optimizer needs to know about one row's update. */
+typedef struct {
+    float delta;          /* gradient at the row's pre-activation */
+    float learning_rate;
+    float momentum;
+    float inverse_scale;  /* stored weight = weight * inverse_scale */
+} lsh_step;
+
+typedef struct {
+    const char *level;
+    /* sum_t val[t] * w[idx[t]] */
+    float (*dot)(const int32_t *idx, const float *val, int32_t n, const float *w);
+    /* w[idx[t]] += a * val[t] */
+    void (*axpy)(float a, const int32_t *idx, const float *val, int32_t n, float *w);
+    /* out[t] += a * w[idx[t]] */
+    void (*gather_axpy)(float a, const float *w, const int32_t *idx, int32_t n, float *out);
+    /* out[j] = rows[j] . q for n rows of d floats */
+    void (*row_dots)(const float *rows, int32_t n, int32_t d, const float *q, float *out);
+    float (*max_abs)(const float *x, int32_t n);
+    float (*sum_squares)(const float *x, int32_t n);
+    /* v = momentum v + lr g; w -= v, with state[i] = v */
+    void (*sgd)(const lsh_step *s, const int32_t *idx, const float *val, int32_t n,
+                float *w, float *state);
+    /* G += g^2; v = momentum v + lr g / sqrt(G + eps); w -= v, with state[2i] = v, [2i+1] = G */
+    void (*adagrad)(const lsh_step *s, const int32_t *idx, const float *val, int32_t n,
+                    float *w, float *state);
+    /* The m-th largest of keys[0..n), 1 <= m <= n; keys is destroyed, NaN must not occur. */
+    float (*kth_largest)(float *keys, int32_t n, int32_t m);
+} lsh_kernels;
+
+/* The table in use. Set once at import, and by the tests. */
+extern lsh_kernels lsh_active;
+
+/* Number of levels this processor can run, from plain to widest; fills names[] (up to 4). */
+int lsh_levels(const char **names);
+/* Switch to a level by name: 0, or -1 if it is unknown here. */
+int lsh_set_level(const char *name);
+
+#endif

@@ -1,0 +1,116 @@
+# The words every compiled room speaks. Imports nothing.
+
+from libc.stdint cimport int32_t, int64_t, uint64_t
+
+ctypedef float real
+
+
+cdef extern from *:
+    """
+    /* CHECK(condition): compiled in by SKLEARN_LSH_DEBUG=1 only; aborts with the place. */
+    #ifdef SKLEARN_LSH_DEBUG
+    #include <stdio.h>
+    #include <stdlib.h>
+    #define LSH_CHECK(ok, what) do { if (!(ok)) { \\
+        fprintf(stderr, "sklearn_lsh: check failed: %s (%s:%d)\\n", what, __FILE__, __LINE__); \\
+        abort(); } } while (0)
+    #else
+    #define LSH_CHECK(ok, what) ((void) 0)
+    #endif
+    """
+    void CHECK "LSH_CHECK"(bint ok, const char *what) noexcept nogil
+
+
+# One currency for an input row, a layer's output and its gradient.
+# idx == NULL means dense: val has one entry per coordinate and n is their number.
+cdef struct SparseVec:
+    int32_t *idx
+    real *val
+    int32_t n
+
+
+# What a selector fills: the nodes it chose and their pre-activations.
+# gain scales the activations (dropout's test-time factors); used where has_gain.
+cdef struct ActiveSet:
+    int32_t *idx
+    real *z
+    real *gain
+    int32_t n
+    bint has_gain
+
+
+# One layer's share of a thread's workspace, alive from its forward pass to its update.
+cdef struct LayerBuffers:
+    ActiveSet active
+    SparseVec out           # activations of the active nodes (without relu's zeros)
+    int32_t *out_idx        # their ids; out.idx is NULL where that is every node in order
+    real *delta             # gradient at their pre-activations
+    real *applied           # what the optimizer reports of each updated row, see Move
+    real *sketch            # the input's sketch, computed by the selector
+
+
+# How an update moved the rows of a layer. Linear: weights shrank by the factor decay, then
+# the row with its intercept fell by applied[t] * [input, 1].
+cdef struct Move:
+    bint linear
+    real decay
+    const real *applied
+
+
+# Scratch space of one thread, as wide as the widest layer, and its counters.
+cdef struct Scratch:
+    real *score
+    real *rank
+    real *key
+    int32_t *ids
+    int32_t *chosen
+    int32_t *hits           # per node: in how many buckets it was met (zero between uses)
+    real *query             # as long as the longest sketch
+    real *margin            # as long as all planes of a layer and a sketch
+    int32_t *codes          # as many as one query looks up
+    int32_t *order
+    uint64_t rng
+    bint training
+    int64_t multiplications
+
+
+cdef inline uint64_t mix(uint64_t x) noexcept nogil:
+    """SplitMix64's finaliser: a bijection whose output bits look independent."""
+    x = (x ^ (x >> 30)) * <uint64_t> 0xbf58476d1ce4e5b9
+    x = (x ^ (x >> 27)) * <uint64_t> 0x94d049bb133111eb
+    return x ^ (x >> 31)
+
+
+cdef inline uint64_t rng_next(uint64_t *state) noexcept nogil:
+    """SplitMix64 (Steele, Lea and Flood 2014): one word of state, one word out."""
+    state[0] += <uint64_t> 0x9e3779b97f4a7c15
+    return mix(state[0])
+
+
+cdef inline int32_t rng_below(uint64_t *state, int32_t n) noexcept nogil:
+    """An integer in [0, n); the bias of n / 2**32 is far below what a selection notices."""
+    return <int32_t> (((rng_next(state) >> 32) * <uint64_t> n) >> 32)
+
+
+cdef inline real rng_uniform(uint64_t *state) noexcept nogil:
+    """A float32 in [0, 1) with 24 random bits."""
+    return <real> (rng_next(state) >> 40) * <real> 5.9604644775390625e-08
+
+
+# Borrow an array's memory. The caller keeps the array alive; the checks are what stands
+# between a wrong dtype and corrupted memory, so they are never compiled out.
+cdef inline void* borrow(object array, str dtype) except? NULL:
+    if array.dtype.str[1:] != dtype or not array.flags.c_contiguous:
+        raise TypeError(
+            f"expected a C-contiguous array of {dtype}, got {array.dtype} "
+            f"with strides {array.strides}"
+        )
+    return <void*> <size_t> array.ctypes.data
+
+
+cdef inline real* reals(object array) except? NULL:
+    return <real*> borrow(array, "f4")
+
+
+cdef inline int32_t* ints(object array) except? NULL:
+    return <int32_t*> borrow(array, "i4")

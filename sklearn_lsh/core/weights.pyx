@@ -1,0 +1,111 @@
+"""The weight store of one layer: the only room that knows how weights lie in memory.
+
+Today: by neuron, a C-contiguous row of float32 for each node, so that ``coefs_`` is a
+transposed view of it. Weight decay is lazy: a scalar per row stands for the factor its
+weights still have to be multiplied with, and is folded in when a pass ends.
+"""
+
+from libc.math cimport fabsf, isfinite
+
+from .kernels cimport kernels
+from .types cimport CHECK, SparseVec, int32_t, real, reals
+
+# A row whose weights could pass this bound is not updated (see ``admit``). Far below float32's
+# largest number, so that no product with a sane input overflows unnoticed.
+cdef real LIMIT = 1e30
+# A scale below this is folded into the row at once, before precision suffers.
+cdef real SMALLEST_SCALE = 1e-3
+
+
+cdef class WeightStore:
+    """Weights (n_out, n_in) and intercepts (n_out,), float32, owned by the caller.
+
+    Parameters
+    ----------
+    weights, intercepts : ndarray of float32, C-contiguous
+    scale, bound : ndarray of shape (n_out,), float32
+        Working memory: the lazy decay of each row (ones outside a pass), and an upper bound
+        of each row's magnitudes.
+    """
+
+    def __init__(self, weights, intercepts, scale, bound):
+        self.arrays = (weights, intercepts, scale, bound)
+        self.n_out, self.n_in = weights.shape
+        self.weights = reals(weights)
+        self.intercepts = reals(intercepts)
+        self.scale = reals(scale)
+        self.bound = reals(bound)
+
+    cdef real* row(self, int32_t j) noexcept nogil:
+        """The stored weights of node j; only meaningful to callers when scale[j] is 1."""
+        CHECK(0 <= j < self.n_out, "node index")
+        return self.weights + <Py_ssize_t> j * self.n_in
+
+    cdef real activation(self, int32_t j, SparseVec *x) noexcept nogil:
+        cdef real z = kernels.dot(x.idx, x.val, x.n, self.row(j))
+        return self.scale[j] * z + self.intercepts[j]
+
+    cdef void activations(
+        self, SparseVec *x, const int32_t *ids, int32_t n, real *z
+    ) noexcept nogil:
+        """Pre-activations of the given nodes (ids NULL: the first n) into z."""
+        cdef int32_t t
+        for t in range(n):
+            z[t] = self.activation(t if ids == NULL else ids[t], x)
+
+    cdef void pull_back(
+        self, const int32_t *ids, const real *delta, int32_t n, SparseVec *x, real *out
+    ) noexcept nogil:
+        """out[t] = sum over the given nodes of delta * weight from x's t-th coordinate."""
+        cdef int32_t t, j
+        for t in range(x.n):
+            out[t] = 0
+        for t in range(n):
+            j = ids[t]
+            kernels.gather_axpy(delta[t] * self.scale[j], self.row(j), x.idx, x.n, out)
+
+    cdef real row_bound(self, int32_t j) noexcept nogil:
+        cdef real m = self.scale[j] * kernels.max_abs(self.row(j), self.n_in)
+        return max(m, fabsf(self.intercepts[j]))
+
+    cdef bint admit(self, int32_t j, real step) noexcept nogil:
+        """May every weight of row j move by up to |step| and stay finite?
+
+        A running bound costs one addition; only when it passes the limit is the row read.
+        NaN and infinite steps fail every comparison and are refused.
+        """
+        cdef real bound = self.bound[j] + step
+        if not bound < LIMIT:
+            if not (isfinite(step) and step < LIMIT):
+                return False
+            bound = self.row_bound(j) + step
+            if not bound < LIMIT:
+                return False
+        self.bound[j] = bound
+        return True
+
+    cdef void shrink(self, int32_t j, real factor) noexcept nogil:
+        """Multiply the weights (not the intercept) of row j, lazily."""
+        self.scale[j] *= factor
+        if self.scale[j] < SMALLEST_SCALE:
+            self.fold_scale(j)
+
+    cdef void fold_scale(self, int32_t j) noexcept nogil:
+        cdef real *w = self.row(j)
+        cdef int32_t i
+        cdef real s = self.scale[j]
+        if s != 1:
+            for i in range(self.n_in):
+                w[i] *= s
+            self.scale[j] = 1
+
+    cdef void subtract(self, int32_t j, real a, SparseVec *x) noexcept nogil:
+        """weight[j] -= a * x, intercept[j] -= a."""
+        kernels.axpy(-a / self.scale[j], x.idx, x.val, x.n, self.row(j))
+        self.intercepts[j] -= a
+
+    def fold_scales(self):
+        """Fold every lazy scale in: the stored weights are the weights until the next pass."""
+        cdef int32_t j
+        for j in range(self.n_out):
+            self.fold_scale(j)

@@ -1,0 +1,89 @@
+"""Look inside a fitted network: which nodes were selected, and were they the right ones?"""
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._data import as_rows
+
+__all__ = ["active_set_recall", "active_sets"]
+
+# Rows per call into the engine.
+ROWS = 1024
+
+
+def active_sets(estimator, X):
+    """Nodes that a fitted estimator selects for the rows of X.
+
+    Parameters
+    ----------
+    estimator : LSHMLPClassifier
+        Fitted; its ``inference`` parameter decides how nodes are selected.
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+    Returns
+    -------
+    sets : list of csr_matrix of shape (n_samples, n_nodes), bool
+        One for each hidden layer, True where a node is active.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_lsh import LSHMLPClassifier
+    >>> from sklearn_lsh.inspection import active_sets
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = LSHMLPClassifier((200,), active_fraction=10, random_state=0).fit(X, y)
+    >>> active_sets(clf, X[:5])[0].sum(axis=1).ravel().tolist()
+    [[10, 10, 10, 10, 10]]
+    """
+    network, rows = _prepare(estimator, X)
+    sets = []
+    for index, size in enumerate(network.settings.hidden_layer_sizes):
+        indptr, indices, _ = network.engine.hidden(
+            rows, np.arange(rows.n_rows), index, "selected"
+        )
+        found = csr_matrix(
+            (np.ones(len(indices), bool), indices, indptr), shape=(rows.n_rows, size)
+        )
+        found.sort_indices()
+        sets.append(found)
+    return sets
+
+
+def active_set_recall(estimator, X):
+    """Share of the exact top nodes that the estimator's selection finds.
+
+    Each layer is judged on the input it is really given, that is, on the outputs of the
+    nodes selected below it.
+
+    Parameters
+    ----------
+    estimator : LSHMLPClassifier
+        Fitted; its ``inference`` parameter decides how nodes are selected.
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+    Returns
+    -------
+    recall : ndarray of shape (n_hidden_layers,)
+        Mean over the rows of |selected and exact| / |exact|.
+    """
+    network, rows = _prepare(estimator, X)
+    workspaces = network.engine.workspaces(1)
+    found = np.zeros(len(network.settings.hidden_layer_sizes))
+    wanted = np.zeros_like(found)
+    for start in range(0, rows.n_rows, ROWS):
+        stop = min(start + ROWS, rows.n_rows)
+        counts = network.engine.recall(rows, start, stop, workspaces)
+        found += counts[0]
+        wanted += counts[1]
+    return found / np.maximum(wanted, 1)
+
+
+def _prepare(estimator, X):
+    check_is_fitted(estimator, "_network")
+    X = validate_data(
+        estimator, X, accept_sparse="csr", dtype=[np.float32, np.float64], order="C", reset=False
+    )
+    network = estimator._network
+    network.set_inference(estimator.inference)
+    return network, as_rows(X)
