@@ -77,6 +77,7 @@ def extensions():
 setup(
     ext_modules=cythonize(
         list(extensions()),
+        build_dir="build/cython-debug" if DEBUG else "build/cython",
         nthreads=0 if sys.platform == "win32" else os.cpu_count() or 1,
         compiler_directives={
             "language_level": 3,

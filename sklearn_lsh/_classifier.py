@@ -1,5 +1,7 @@
 """The estimator: parameters, validation, fitted attributes. No maths."""
 
+from contextlib import contextmanager
+from dataclasses import fields
 from numbers import Integral, Real
 
 import numpy as np
@@ -64,7 +66,9 @@ default="lsh"
 
     hash_search : {"auto", "scan", "tables"}, default="auto"
         Where candidates come from: buckets of hash tables, or a pass over every node's
-        sketch (or codes). "auto" chooses by the layer's width and the measured cost, see
+        sketch (or codes). "auto" is "tables" for the rankings that need them; for "cascade"
+        it is "scan" in layers of less than 16,384 nodes, and beyond it counts the cost of
+        both on some rows and takes tables where they save a factor of four. See
         ``hash_search_``.
 
     hash_ranking : {"cascade", "collisions", "union"}, default="cascade"
@@ -78,8 +82,8 @@ default="lsh"
     hash_tables : int, default=32
         Number of tables, L of the paper.
 
-    hash_probes : int, default=4
-        Buckets looked up in each table, the input's own included.
+    hash_probes : int, default=10
+        Buckets looked up in each table, the input's own included (ten, as in the paper).
 
     solver : {"rowwise_adagrad", "adagrad", "sgd"}, default="rowwise_adagrad"
         Per-example updates: Adagrad with one accumulator a neuron and no momentum;
@@ -173,7 +177,7 @@ default="lsh"
         Layers with input and output; output nodes.
     out_activation_ : {"logistic", "softmax"}
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Only where X has string column names.
 
     References
@@ -249,7 +253,7 @@ default="lsh"
         hash_ranking="cascade",
         hash_bits="auto",
         hash_tables=32,
-        hash_probes=4,
+        hash_probes=10,
         solver="rowwise_adagrad",
         alpha=0.0,
         learning_rate="constant",
@@ -322,6 +326,10 @@ default="lsh"
             If the input is not valid, or if training diverged (most updates would have
             made weights overflow). The estimator is then as it was before.
         """
+        with self._all_or_nothing():
+            return self._fit(X, y, sample_weight)
+
+    def _fit(self, X, y, sample_weight):
         going_on = self.warm_start and hasattr(self, "_network")
         X, y = self._check_training_data(X, y, reset=not going_on)
         labels = Labels.infer(y)
@@ -333,7 +341,7 @@ default="lsh"
                 "warm_start can only go on with the same classes as in the previous call to "
                 f"fit. Previously: {self._labels.classes}, now: {labels.classes}"
             )
-        network = self._network if going_on else self._new_network(X, labels)
+        network = self._old_network() if going_on else self._new_network(X, labels)
         self._train(X, y, sample_weight, labels, network, Progress(), one_epoch=False)
         return self
 
@@ -368,13 +376,17 @@ default="lsh"
                 "class_weight='balanced' is not supported by partial_fit, which never sees "
                 "all of y. Pass the weights as a dict, see compute_class_weight."
             )
+        with self._all_or_nothing():
+            return self._partial_fit(X, y, classes, sample_weight)
+
+    def _partial_fit(self, X, y, classes, sample_weight):
         first = not hasattr(self, "_network")
         X, y = self._check_training_data(X, y, reset=first)
         if first:
             labels = self._announced(y, classes)
             network, progress = self._new_network(X, labels), Progress()
         else:
-            labels, network = self._labels, self._network
+            labels, network = self._labels, self._old_network()
             progress = Progress(self._progress_state)
             if classes is not None and not np.array_equal(labels.classes, np.unique(classes)):
                 raise ValueError(
@@ -397,11 +409,36 @@ default="lsh"
         )
         return X, y
 
-    def _new_network(self, X, labels):
-        settings = resolve_settings(
-            self.get_params(deep=False), X.shape[1], labels.n_outputs,
+    @contextmanager
+    def _all_or_nothing(self):
+        """An error leaves every attribute as it was; Ctrl-C keeps what has been learned."""
+        before = vars(self).copy()
+        try:
+            yield
+        except Exception:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _settings(self, n_features, labels):
+        return resolve_settings(
+            self.get_params(deep=False), n_features, labels.n_outputs,
             labels.loss(self.multilabel_loss),
         )
+
+    def _old_network(self):
+        """The fitted network, if the parameters still describe it."""
+        old, now = self._network.settings, self._settings(self.n_features_in_, self._labels)
+        if old != now:
+            changed = [f.name for f in fields(old) if getattr(old, f.name) != getattr(now, f.name)]
+            raise ValueError(
+                f"cannot go on training: {', '.join(changed)} differ from the fitted network's. "
+                "Set the parameters back, or call fit with warm_start=False."
+            )
+        return self._network
+
+    def _new_network(self, X, labels):
+        settings = self._settings(X.shape[1], labels)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         return Network.create(settings, seed)
 
@@ -409,7 +446,9 @@ default="lsh"
         """float32 weights of the examples, or None where all are 1."""
         if sample_weight is None and self.class_weight is None:
             return None
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        weights = _check_sample_weight(
+            sample_weight, X, dtype=np.float64, ensure_non_negative=True
+        )
         if self.class_weight is not None:
             weights = weights * compute_sample_weight(self.class_weight, y)
         return weights.astype(np.float32)

@@ -24,8 +24,6 @@ FORMAT = 1
 RANKED_BY_MAGNITUDE = ("tanh", "identity")
 # Layers narrower than this scan the sketches without asking; wider ones measure both ways.
 SCAN_WIDTH = 16384
-# Tables answer with fewer of the best nodes than a scan, so they must be this much cheaper.
-TABLES_MUST_SAVE = 4
 # A bucket yields at most this many times its fair share, n_nodes / 2**n_bits.
 CROWDED = 16
 
@@ -187,6 +185,23 @@ class Network:
             for layer, hashing in zip(self.hidden_layers, hashings, strict=True)
         ]
 
+    def must_choose_search(self, index):
+        """Whether scan or tables is still to be decided for a hidden layer, by measuring."""
+        settings = self.settings
+        return (
+            settings.hash_search == "auto"
+            and not RANKINGS[settings.hash_ranking].needs_codes
+            and settings.hidden_layer_sizes[index] >= SCAN_WIDTH
+        )
+
+    def set_search(self, index, search):
+        """Let a hidden layer's candidates come from "scan" or "tables"; empty at first."""
+        hashing = self.state["layers"][index]["hashing"]
+        hashing["search"] = search
+        hashing.pop("index", None)
+        _add_index(hashing, self.settings, index)
+        self._assemble()
+
     def set_inference(self, inference):
         """Choose how nodes are selected for prediction: "auto", "exact" or "all"."""
         if inference != self.inference:
@@ -243,15 +258,17 @@ def _new_hashing(settings, index, rng):
         "sketches": np.zeros((n_out, family["matrix"].shape[1]), np.float32),
         "dirty": np.full(n_out, 2, np.uint8),
     }
-    if search == "tables" or needs_codes:
-        hashing["index"] = new_index(search, n_out, n_tables, n_bits)
+    _add_index(hashing, settings, index)
     return hashing
 
 
-def new_index(search, n_nodes, n_tables, n_bits):
-    """Arrays of an index without nodes."""
-    kind = HashTables if search == "tables" else CodeScan
-    return kind.empty(n_nodes, n_tables, n_bits)
+def _add_index(hashing, settings, index):
+    """Give one hidden layer's hashing the arrays of an empty index, if it needs one."""
+    tables = hashing["search"] == "tables"
+    if tables or RANKINGS[settings.hash_ranking].needs_codes:
+        hashing["index"] = (HashTables if tables else CodeScan).empty(
+            settings.hidden_layer_sizes[index], settings.hash_tables, settings.hash_bits[index]
+        )
 
 
 def _thaw(container):

@@ -17,6 +17,11 @@ FIRST_RENEWAL = 512
 FIRST_ENCODING = 64
 ENCODING_GROWTH = 1.25
 LONGEST_ENCODING = 2048
+# Rows on which a wide layer's tables and scan are compared. Tables answer with fewer of the
+# best nodes, so they are chosen only if they save this factor and find this share of them.
+SEARCH_ROWS = 64
+TABLES_MUST_SAVE = 4
+TABLES_MUST_FIND = 0.9
 
 
 class Rehasher:
@@ -52,10 +57,14 @@ class Rehasher:
             for index, layer in enumerate(network.hidden_layers)
             if isinstance(layer.selector, LSHSelector) and not layer.selector.exhaustive
         ]
-        # Linear updates keep sketches exact, so without codes nothing goes stale.
-        self.encodes = any(
-            layer.selector.index is not None or not layer.optimizer.linear
-            for layer in (network.hidden_layers[index] for index in self.hashed)
+
+    @property
+    def encodes(self):
+        """Whether codes or sketches go stale between renewals of the basis."""
+        # Linear updates keep sketches exact: without codes there is nothing to do.
+        layers = [self.network.hidden_layers[index] for index in self.hashed]
+        return any(
+            layer.selector.index is not None or not layer.optimizer.linear for layer in layers
         )
 
     @property
@@ -74,6 +83,8 @@ class Rehasher:
         if seen >= clock["renew_at"]:
             for index in self.hashed:
                 self.renew(index, rows, sample)
+                if seen == 0 and self.network.must_choose_search(index):
+                    self.choose_search(index, rows)
             clock["renew_at"] = seen + clock["renew_gap"]
             clock["renew_gap"] *= 2
         elif self.encodes and seen >= clock["encode_at"]:
@@ -102,6 +113,26 @@ class Rehasher:
         self._renew_norms(index, family)
         if "index" in hashing:
             engine.encode(index, everyone, self.workspaces)
+
+    def choose_search(self, index, rows):
+        """Scan or tables for a wide layer: whichever costs less, counted on some rows.
+
+        Tables find fewer of the best nodes, so they have to be much cheaper.
+        """
+        counts = {}
+        for search in ("tables", "scan"):
+            self.network.set_search(index, search)
+            self.rebuild()
+            engine = self.network.engine
+            workspaces = engine.workspaces(1)
+            found, wanted = engine.recall(rows, 0, min(rows.n_rows, SEARCH_ROWS), workspaces)
+            spent = engine.totals(workspaces)["multiplications"]
+            counts[search] = (spent, found[index] / wanted[index])
+            self.multiplications += spent
+        cheaper = TABLES_MUST_SAVE * counts["tables"][0] < counts["scan"][0]
+        if cheaper and counts["tables"][1] > TABLES_MUST_FIND * counts["scan"][1]:
+            self.network.set_search(index, "tables")
+            self.rebuild()
 
     def settle(self):
         """Re-encode every row that moved since its code was computed."""

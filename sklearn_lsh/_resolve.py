@@ -76,10 +76,10 @@ def resolve_active(active_fraction, sizes, selection):
 def _active_nodes(given, size):
     if isinstance(given, str) and given == "auto":
         return min(size, max(AUTO_FLOOR, round(AUTO_FRACTION * size)))
-    if isinstance(given, Integral) and not isinstance(given, (bool, np.bool_)):
+    if isinstance(given, Integral) and not isinstance(given, bool):
         if 1 <= given <= size:
             return int(given)
-    elif isinstance(given, Real) and 0 < given <= 1:
+    elif isinstance(given, Real) and not isinstance(given, bool) and 0 < given <= 1:
         return max(1, round(float(given) * size))
     raise ValueError(
         "active_fraction must be 'auto', a share in (0, 1], a number of nodes from 1 to the "

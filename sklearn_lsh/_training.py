@@ -48,7 +48,6 @@ class Progress:
             "no_improvement": 0,
             "best_loss": np.inf,
             "best_validation_score": -np.inf,
-            "n_refused": 0,
             "history": [],
         }
 
@@ -128,8 +127,6 @@ class Trainer:
         finally:
             network.fold_scales()
             self.rehasher.settle()
-        network.state["n_epochs"] += 1
-        self.progress["n_iter"] += 1
         self._record(time.perf_counter() - started)
 
     def _pass(self, order):
@@ -167,6 +164,7 @@ class Trainer:
 
     def _record(self, seconds):
         network, total = self.network, self.network.engine.totals(self.workspaces)
+        self._check_refused(total["n_refused"], total["n_examples"])
         examples = max(total["n_examples"], 1)
         spent = total["multiplications"] + self.rehasher.multiplications
         self.rehasher.multiplications = 0
@@ -180,19 +178,19 @@ class Trainer:
             "dead_nodes": np.array([np.count_nonzero(a["used"] == 0) for a in hidden]),
             "validation_score": np.nan if self.validate is None else self.validate(),
         }
+        network.state["n_epochs"] += 1
+        self.progress["n_iter"] += 1
         self.progress["history"].append(record)
-        self._report(record, total["n_refused"], examples)
-
-    def _report(self, record, n_refused, n_examples):
         if self.options.verbose:
             score = record["validation_score"]
             print(
                 f"Iteration {self.progress['n_iter']}, loss = {record['loss']:.8f}"
                 + ("" if np.isnan(score) else f", validation score = {score:.6f}")
             )
+
+    def _check_refused(self, n_refused, n_examples):
         if not n_refused:
             return
-        self.progress["n_refused"] += n_refused
         message = (
             f"{n_refused} of {n_examples} updates would have made weights overflow and were "
             "not applied. Scale the features, or lower learning_rate_init."

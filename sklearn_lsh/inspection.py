@@ -65,7 +65,8 @@ def active_set_recall(estimator, X):
     Returns
     -------
     recall : ndarray of shape (n_hidden_layers,)
-        Mean over the rows of |selected and exact| / |exact|.
+        Selected nodes that are among the exact top, over the size of the active set; mean
+        over the rows.
     """
     network, rows = _prepare(estimator, X)
     workspaces = network.engine.workspaces(1)

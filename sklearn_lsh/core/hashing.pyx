@@ -164,8 +164,8 @@ cdef class Subspace(HashFamily):
             "norm_plane": rng.standard_normal(n_bits * n_tables, dtype=np.float32),
             "centre": np.zeros(dim, np.float32),
             "norm_bound": np.ones(1, np.float32),
-            "mean_input": np.zeros(n_in, np.float32),
-            "variances": np.zeros(dim - 1, np.float32),
+            "mean_input": np.zeros(n_in),
+            "variances": np.zeros(dim - 1),
             "n_sampled": np.zeros(1, np.int64),
         }
 

@@ -14,7 +14,9 @@ cdef extern from "simd/kernels.h" nogil:
     ctypedef struct lsh_kernels:
         const char *level
         real (*dot)(const int32_t *idx, const real *val, int32_t n, const real *w) noexcept nogil
-        void (*axpy)(real a, const int32_t *idx, const real *val, int32_t n, real *w) noexcept nogil
+        void (*axpy)(
+            real a, const int32_t *idx, const real *val, int32_t n, real *w
+        ) noexcept nogil
         void (*gather_axpy)(
             real a, const real *w, const int32_t *idx, int32_t n, real *out
         ) noexcept nogil
@@ -30,9 +32,8 @@ cdef extern from "simd/kernels.h" nogil:
             const lsh_step *s, const int32_t *idx, const real *val, int32_t n, real *w, real *state
         ) noexcept nogil
         real (*kth_largest)(real *keys, int32_t n, int32_t m) noexcept nogil
+        int32_t (*top)(
+            const real *score, const int32_t *ids, int32_t n, int32_t m, real *key, int32_t *out
+        ) noexcept nogil
 
 cdef lsh_kernels *kernels
-
-cdef int32_t top(
-    const real *score, const int32_t *ids, int32_t n, int32_t m, real *key, int32_t *out
-) noexcept nogil

@@ -38,35 +38,6 @@ def set_level(name):
 set_level(os.environ.get("SKLEARN_LSH_SIMD") or max(levels(), key=levels().index))
 
 
-cdef int32_t top(
-    const real *score, const int32_t *ids, int32_t n, int32_t m, real *key, int32_t *out
-) noexcept nogil:
-    """Write the ids of the m highest scores, in the order met; ties go to the first met.
-
-    ids NULL stands for 0..n-1. A NaN ranks lowest. key is scratch of n; out may be ids.
-    """
-    cdef int32_t t, kept = 0, ties
-    cdef real x, bar
-    if m >= n:
-        for t in range(n):
-            out[t] = t if ids == NULL else ids[t]
-        return n
-    for t in range(n):
-        x = score[t]
-        key[t] = x if x == x else <real> -3.4028234663852886e38
-    bar = kernels.kth_largest(key, n, m)
-    ties = m
-    for t in range(n):
-        ties -= score[t] > bar
-    for t in range(n):
-        x = score[t] if score[t] == score[t] else <real> -3.4028234663852886e38
-        if x > bar or (x == bar and ties > 0):
-            ties -= x == bar
-            out[kept] = t if ids == NULL else ids[t]
-            kept += 1
-    return kept
-
-
 # ---- faces for the tests -------------------------------------------------------------
 
 cdef int32_t* _index(object idx) except? NULL:
@@ -117,4 +88,4 @@ def top_ids(score, int32_t m):
     """Positions of the m highest scores, in ascending order."""
     key = np.empty(len(score) + 1, dtype=np.float32)
     out = np.empty(len(score) + 1, dtype=np.int32)
-    return out[:top(reals(score), NULL, len(score), m, reals(key), ints(out))]
+    return out[:kernels.top(reals(score), NULL, len(score), m, reals(key), ints(out))]

@@ -6,7 +6,7 @@ from .weights cimport WeightStore
 cdef struct Input:
     SparseVec *x
     real largest        # max(1, max |x|): the intercept's input is 1
-    real mean_square    # of the active inputs, the intercept's included
+    real squared_norm   # the intercept's input included
 
 
 cdef class Optimizer:

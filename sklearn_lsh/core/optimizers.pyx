@@ -13,8 +13,9 @@ from .weights cimport WeightStore
 
 # Gradients beyond this are refused: their squares still fit float32.
 cdef real LARGEST_GRADIENT = 1e18
-# Keeps the first row-wise step finite; far below any gradient that matters.
-cdef real ROW_EPSILON = 1e-12
+# What a neuron's accumulator starts with: damps its first steps, which Adagrad would make
+# full ones however small the gradient.
+cdef real ROW_START = 0.1
 
 
 cdef class Optimizer:
@@ -59,7 +60,7 @@ cdef class Optimizer:
         cdef real decay = 1 - self.learning_rate * self.alpha
         u.x = x
         u.largest = max(<real> 1, kernels.max_abs(x.val, x.n))
-        u.mean_square = (1 + kernels.sum_squares(x.val, x.n)) / (1 + x.n)
+        u.squared_norm = 1 + kernels.sum_squares(x.val, x.n)
         for t in range(n):
             applied[t] = 0
             # The comparison is false for NaN.
@@ -160,13 +161,15 @@ cdef class Adagrad(Optimizer):
 
 
 cdef class RowwiseAdagrad(Optimizer):
-    """One accumulator a neuron, no momentum: ``G += mean(g^2); w -= lr g / sqrt(G)``.
+    """One accumulator a neuron, no momentum: ``G += |g|^2; w -= lr g / sqrt(0.1 + G)``.
 
-    The mean runs over the active inputs of the example. The step is a multiple of the input,
-    so sketches of the row move by the same multiple of the input's sketch.
+    The gradient g is the whole row's, so the step in pre-activation grows with the norm of
+    the input and not with its square: one learning rate serves few and many, dim and bright
+    inputs. The step is a multiple of the input, so sketches of the row move by the same
+    multiple of the input's sketch.
     """
 
-    auto_learning_rate = 0.1
+    auto_learning_rate = 0.5
 
     def __init__(self, WeightStore store, state):
         Optimizer.__init__(self, store, state)
@@ -178,13 +181,13 @@ cdef class RowwiseAdagrad(Optimizer):
         return {"row_squares": (n_out,)}
 
     cdef real reach(self, int32_t j, real delta, const Input *u) noexcept nogil:
-        cdef real total = self.row_squares[j] + delta * delta * u.mean_square
-        return self.learning_rate * fabsf(delta) * u.largest / sqrtf(total + ROW_EPSILON)
+        cdef real total = self.row_squares[j] + delta * delta * u.squared_norm
+        return self.learning_rate * fabsf(delta) * u.largest / sqrtf(total + ROW_START)
 
     cdef real move_row(self, int32_t j, real delta, const Input *u) noexcept nogil:
         cdef real a
-        self.row_squares[j] += delta * delta * u.mean_square
-        a = self.learning_rate * delta / sqrtf(self.row_squares[j] + ROW_EPSILON)
+        self.row_squares[j] += delta * delta * u.squared_norm
+        a = self.learning_rate * delta / sqrtf(self.row_squares[j] + ROW_START)
         self.store.subtract(j, a, u.x)
         return a
 

@@ -4,14 +4,16 @@ A selector is one class and one line of SELECTIONS; a way of ranking hashed cand
 class and one line of RANKINGS.
 """
 
+import numpy as np
+
 from libc.math cimport expf, fabsf
 
 from .hashing cimport HashFamily, Probing
-from .kernels cimport kernels, top
+from .kernels cimport kernels
 from .tables cimport CodeIndex
 from .types cimport (
-    ActiveSet, CHECK, LayerBuffers, Move, Scratch, SparseVec, borrow, int32_t, int64_t, mix, real,
-    reals, rng_below, rng_uniform, uint64_t,
+    ActiveSet, CHECK, LayerBuffers, Move, Scratch, SparseVec, borrow, int32_t, int64_t, ints, mix,
+    real, reals, rng_below, rng_uniform, uint64_t,
 )
 from .weights cimport WeightStore
 
@@ -60,7 +62,7 @@ cdef class Selector:
         s.multiplications += <int64_t> n * x.n
         for t in range(n):
             s.rank[t] = fabsf(s.score[t]) if self.by_magnitude else s.score[t]
-        kept = top(s.rank, NULL, n, self.n_active, s.key, s.chosen)
+        kept = kernels.top(s.rank, NULL, n, self.n_active, s.key, s.chosen)
         for t in range(kept):
             out.idx[t] = s.chosen[t] if ids == NULL else ids[s.chosen[t]]
             out.z[t] = s.score[s.chosen[t]]
@@ -128,12 +130,12 @@ cdef real calibrated_offset(const real *z, int32_t n, int32_t k) noexcept nogil:
     """The offset at which sum sigmoid(SLOPE z + offset) = k, by bisection."""
     cdef real low = 0, high = 0, offset
     cdef double total
-    cdef int32_t j, step
+    cdef int32_t j, _
     for j in range(n):
         low = max(low, SLOPE * z[j])
         high = min(high, SLOPE * z[j])
     low, high = -low - 20, -high + 20
-    for step in range(30):
+    for _ in range(30):
         offset = (low + high) / 2
         total = 0
         for j in range(n):
@@ -212,6 +214,36 @@ cdef class LSHSelector(Selector):
         self.dirty = <unsigned char *> borrow(arrays["dirty"], "u1")
         covered = n_active * (1 if ranking.needs_codes else family.short_list)
         self.exhaustive = covered >= self.n_nodes
+
+    def retrieve(self, x):
+        """The candidates of one query before any budget or ranking, for theory and tests.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_in,), float32
+
+        Returns
+        -------
+        ids : ndarray of int32
+            Nodes that share a probed bucket with x in at least one table, ascending.
+        hits : ndarray of int32
+            In how many of the probed buckets each was met.
+        """
+        cdef Scratch s
+        cdef SparseVec query
+        cdef LayerBuffers buf
+        planes = max(self.family.dim, self.family.n_bits * self.family.n_tables)
+        floats = [np.zeros(n, np.float32) for n in (self.family.dim, self.family.dim, planes)]
+        sizes = (self.family.n_tables * self.probing.n_codes, 32, self.n_nodes, self.n_nodes)
+        integers = [np.zeros(n, np.int32) for n in sizes]
+        buf.sketch, s.query, s.margin = reals(floats[0]), reals(floats[1]), reals(floats[2])
+        s.codes, s.order = ints(integers[0]), ints(integers[1])
+        s.ids, s.hits = ints(integers[2]), ints(integers[3])
+        s.rng = s.multiplications = 0
+        query.idx, query.val, query.n = NULL, reals(x), len(x)
+        self.family.sketch(&query, 1, buf.sketch)
+        ids = np.sort(integers[2][:self.candidates(&buf, &s)])
+        return ids, integers[3][ids]
 
     cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
         cdef int32_t t
@@ -351,7 +383,7 @@ cdef class Cascade(Ranking):
             if lsh.by_magnitude:
                 for t in range(n):
                     s.score[t] = fabsf(s.score[t])
-            n = top(s.score, NULL if lsh.index is None else s.ids, n, wanted, s.key, s.ids)
+            n = kernels.top(s.score, NULL if lsh.index is None else s.ids, n, wanted, s.key, s.ids)
         lsh.best_of(x, s.ids, n, &buf.active, s)
         lsh.complete(x, &buf.active, s)
 
@@ -372,7 +404,7 @@ cdef class Collisions(Ranking):
             if self.count():
                 s.score[t] += s.hits[s.ids[t]]
             s.hits[s.ids[t]] = 0
-        out.n = top(s.score, s.ids, n, lsh.n_active, s.key, out.idx)
+        out.n = kernels.top(s.score, s.ids, n, lsh.n_active, s.key, out.idx)
         lsh.store.activations(x, out.idx, out.n, out.z)
         s.multiplications += <int64_t> out.n * x.n
         lsh.complete(x, out, s)

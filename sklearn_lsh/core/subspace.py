@@ -1,9 +1,12 @@
 """Principal directions of a stream of samples, in plain NumPy."""
 
 import numpy as np
+from scipy.sparse import issparse
 
 # Weight of all earlier samples against a new one, in rows: forgetting follows drifting layers.
 MEMORY = 256
+# Magnitudes beyond this are clipped.
+LARGEST = 1e30
 
 
 def principal_subspace(sample, rank, rng, prior=None):
@@ -34,21 +37,25 @@ def principal_subspace(sample, rank, rng, prior=None):
         Spent on it, zeros of a sparse sample left out.
     """
     n, n_features = sample.shape
+    # In double precision, and clipped: features near float32's limit must not overflow here.
+    sample = sample.astype(np.float64)
+    values = sample.data if issparse(sample) else sample
+    np.clip(values, -LARGEST, LARGEST, out=values)
     rank = min(rank, n_features)
     old_mean, old_directions, old_variances, seen = prior or (0, None, None, 0)
     remembered = min(seen, MEMORY)
     share = n / (n + remembered)
     sample_mean = np.asarray(sample.mean(axis=0)).ravel()
-    mean = (share * sample_mean + (1 - share) * old_mean).astype(np.float32)
+    mean = share * sample_mean + (1 - share) * old_mean
 
-    start = rng.standard_normal((n_features, min(rank + 8, n_features)), dtype=np.float32)
-    extra = np.zeros((0, n_features), np.float32)
+    start = rng.standard_normal((n_features, min(rank + 8, n_features)))
+    extra = np.zeros((0, n_features))
     if remembered:
         start[:, :rank] = old_directions
         shift = np.sqrt(share * (1 - share)) * (sample_mean - old_mean)
         kept = np.sqrt((1 - share) * old_variances)[:, None] * old_directions.T
-        extra = np.vstack([kept, shift[None]]).astype(np.float32)
-    scale = np.float32(np.sqrt(share / n))
+        extra = np.vstack([kept, shift[None]])
+    scale = np.sqrt(share / n)
 
     def forward(v):  # the stacked matrix times v
         return np.vstack([scale * (sample @ v - sample_mean @ v), extra @ v])
@@ -57,10 +64,11 @@ def principal_subspace(sample, rank, rng, prior=None):
         head, tail = u[:n], u[n:]
         return scale * (sample.T @ head - np.outer(sample_mean, head.sum(axis=0))) + extra.T @ tail
 
+    spread = max(np.abs(values).max(initial=0), 1e-30) ** 2
     q, _ = np.linalg.qr(start)
     for _ in range(2):
         # The random part of the basis keeps the rank full where the data do not.
-        q, _ = np.linalg.qr(backward(forward(q)) + np.float32(1e-6) * q)
+        q, _ = np.linalg.qr(backward(forward(q)) + 1e-9 * spread * q)
     _, s, vt = np.linalg.svd(forward(q), full_matrices=False)
     directions = q @ vt[:rank].T
     if directions.shape[1] < rank:

@@ -4,6 +4,7 @@
  * 64-bit Arm). Compilers without target pragmas build the baseline alone. */
 #include "kernels.h"
 
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -53,9 +54,11 @@ static float kth_largest(float *keys, int32_t n, int32_t m)
 
 #define LEVEL(name) name##_baseline
 #define LEVEL_NAME "baseline"
+#define ROW_DOTS row_dots_baseline
 #include "kernels_impl.h"
 #undef LEVEL
 #undef LEVEL_NAME
+#undef ROW_DOTS
 
 #if (defined(__GNUC__) || defined(__clang__)) && (defined(__x86_64__) || defined(_M_X64))
 #define HAVE_X86_LEVELS 1
@@ -68,9 +71,11 @@ static float kth_largest(float *keys, int32_t n, int32_t m)
 #endif
 #define LEVEL(name) name##_avx2
 #define LEVEL_NAME "avx2"
+#define ROW_DOTS row_dots_avx2
 #include "kernels_impl.h"
 #undef LEVEL
 #undef LEVEL_NAME
+#undef ROW_DOTS
 #if defined(__clang__)
 #pragma clang attribute pop
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,fma"))), apply_to = function)
@@ -81,9 +86,12 @@ static float kth_largest(float *keys, int32_t n, int32_t m)
 #endif
 #define LEVEL(name) name##_avx512
 #define LEVEL_NAME "avx512"
+/* Short rows: adding up the lanes of a 512-bit register took twice as long. */
+#define ROW_DOTS row_dots_avx2
 #include "kernels_impl.h"
 #undef LEVEL
 #undef LEVEL_NAME
+#undef ROW_DOTS
 #if defined(__clang__)
 #pragma clang attribute pop
 #else

@@ -143,7 +143,34 @@ static void LEVEL(adagrad)(const lsh_step *s, const int32_t *idx, const float *v
     }
 }
 
+static int32_t LEVEL(top)(const float *score, const int32_t *ids, int32_t n, int32_t m,
+                          float *key, int32_t *out)
+{
+    int32_t t, kept = 0, above = 0, ties;
+    float bar;
+    if (m >= n) {
+        for (t = 0; t < n; t++) out[t] = ids == NULL ? t : ids[t];
+        return n;
+    }
+    if (m <= 0) return 0;
+    SIMD
+    for (t = 0; t < n; t++) key[t] = score[t] == score[t] ? score[t] : -FLT_MAX;
+    bar = kth_largest(key, n, m);
+    SIMD_SUM(above)
+    for (t = 0; t < n; t++) above += score[t] > bar;
+    ties = m - above;
+    for (t = 0; t < n && kept < m; t++) {
+        const float x = score[t];
+        /* A NaN ties with the lowest. */
+        const int tie = ties > 0 && (x == bar || (x != x && bar <= -FLT_MAX));
+        ties -= tie;
+        out[kept] = ids == NULL ? t : ids[t];
+        kept += (x > bar) | tie;
+    }
+    return kept;
+}
+
 static const lsh_kernels LEVEL(table) = {
-    LEVEL_NAME, LEVEL(dot), LEVEL(axpy), LEVEL(gather_axpy), LEVEL(row_dots),
-    LEVEL(max_abs), LEVEL(sum_squares), LEVEL(sgd), LEVEL(adagrad), kth_largest,
+    LEVEL_NAME, LEVEL(dot), LEVEL(axpy), LEVEL(gather_axpy), ROW_DOTS,
+    LEVEL(max_abs), LEVEL(sum_squares), LEVEL(sgd), LEVEL(adagrad), kth_largest, LEVEL(top),
 };
