@@ -324,7 +324,8 @@ default="lsh"
         ------
         ValueError
             If the input is not valid, or if training diverged (most updates would have
-            made weights overflow). The estimator is then as it was before.
+            made weights overflow). The estimator is then as it was before, but where
+            ``warm_start`` went on from it: updates that could be applied stay.
         """
         with self._all_or_nothing():
             return self._fit(X, y, sample_weight)
@@ -367,7 +368,9 @@ default="lsh"
         Raises
         ------
         ValueError
-            If the input is not valid. The estimator is then as it was before.
+            If the input is not valid; the estimator is then as it was before. If training
+            diverged (most updates would have made weights overflow); those that could be
+            applied stay.
         """
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")

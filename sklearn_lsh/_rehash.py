@@ -104,10 +104,12 @@ class Rehasher:
         hashing = state["layers"][index]["hashing"]
         # One BLAS thread: results must not depend on the machine's number of cores.
         with threadpool_limits(1, user_api="blas"):
-            spent = family.renew(inputs, rng)
+            changes, spent = family.renew(inputs, rng)
         self.multiplications += spent
-        if spent:
+        if changes:
             hashing["dirty"][:] = 2
+        for name, values in changes.items():
+            hashing["family"][name][...] = values
         everyone = np.arange(len(hashing["dirty"]), dtype=np.int32)
         engine.refresh_sketches(index, everyone, self.workspaces)
         self._renew_norms(index, family)

@@ -164,7 +164,11 @@ class Trainer:
 
     def _record(self, seconds):
         network, total = self.network, self.network.engine.totals(self.workspaces)
-        self._check_refused(total["n_refused"], total["n_examples"])
+        try:
+            self._check_refused(total["n_refused"], total["n_examples"])
+        except ValueError:
+            network.state["n_seen"] -= len(self.examples)
+            raise
         examples = max(total["n_examples"], 1)
         spent = total["multiplications"] + self.rehasher.multiplications
         self.rehasher.multiplications = 0

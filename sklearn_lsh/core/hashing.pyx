@@ -60,9 +60,10 @@ cdef class HashFamily:
     def renew(self, sample, rng):
         """Adapt the sketch to a sample of the layer's inputs (CSR).
 
-        Returns the number of multiplications spent; 0 if the sketch stayed as it was.
+        Returns the arrays that change, by name, and the multiplications spent. The caller
+        writes them, so that an interrupt in here leaves all as it was.
         """
-        return 0
+        return {}, 0
 
     def renew_norms(self, sketches, norms2, centred):
         """Set the centre of the rows and the bound M from their current values."""
@@ -176,27 +177,26 @@ cdef class Subspace(HashFamily):
             sample, rank, rng,
             (a["mean_input"], a["matrix"][:, :rank], a["variances"], int(a["n_sampled"][0])),
         )
-        # The scale of the intercept's coordinate: that of a typical query.
-        c = np.float32(np.sqrt(variances.sum())) or np.float32(1)
-        a["mean_input"][:] = mean
-        a["variances"][:] = variances
-        a["n_sampled"][0] = seen
-        a["matrix"][:, :rank] = directions
-        a["matrix"][:, rank] = mean / c
-        a["intercept_row"][:] = 0
-        a["intercept_row"][rank] = 1 / c
-        a["query_gain"][:] = 1
-        a["query_gain"][rank] = 0
-        a["query_offset"][:rank] = -(mean @ directions)
-        a["query_offset"][rank] = c
-        return multiplications
+        # The scale of the intercept's coordinate: that of a typical query, within float32.
+        c = max(np.sqrt(variances.sum()), 1e-6 * np.linalg.norm(mean), 1e-30)
+        last = np.eye(1, self.dim, rank)[0]
+        return {
+            "mean_input": mean,
+            "variances": variances,
+            "n_sampled": seen,
+            "matrix": np.column_stack([directions, mean / c]),
+            "intercept_row": last / c,
+            "query_gain": 1 - last,
+            "query_offset": np.append(-(mean @ directions), c),
+        }, multiplications
 
     def renew_norms(self, sketches, norms2, centred):
         # The mean row adds the same amount to every activation, so the ranking does not
         # need it (the ranking by magnitude does).
         if centred:
-            self.arrays["centre"][:] = sketches.mean(axis=0)
-        norms = np.linalg.norm(sketches - self.arrays["centre"], axis=1)
+            self.arrays["centre"][:] = sketches.mean(axis=0, dtype=np.float64)
+        centred_rows = np.subtract(sketches, self.arrays["centre"], dtype=np.float64)
+        norms = np.linalg.norm(centred_rows, axis=1)
         self.arrays["norm_bound"][0] = np.quantile(norms, self.norm_quantile)
 
 

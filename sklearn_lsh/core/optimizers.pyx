@@ -1,7 +1,8 @@
 """The update rules. Each owns its state and is one class and one line of SOLVERS.
 
-All act on the rows they are given and, in those rows, on the coordinates where the input is
-not zero: state of other weights is neither read nor aged. L2 (``alpha``) is decoupled and
+All act on the rows they are given and, in those rows, on the coordinates the input holds: the
+non-zeros, or all of them where more than half are set (see rows.pyx). State of other weights
+is neither read nor aged. L2 (``alpha``) is decoupled and
 lazy: an updated row's weights, all of them, first shrink by ``1 - learning_rate * alpha``.
 """
 

@@ -1,0 +1,249 @@
+"""The whole algorithm in plain NumPy, slow and readable: the oracle of the tests.
+
+Everything is float64 and per example. A layer's input is a pair (idx, val), as in the compiled
+rooms: which coordinates are touched is part of the algorithm, not an implementation detail.
+"""
+
+from itertools import combinations
+
+import numpy as np
+
+# ---- forward and backward ----------------------------------------------------------------
+
+# Each activation with its derivative, as a function of the output.
+ACTIVATIONS = {
+    "identity": (lambda z: z, lambda a: np.ones_like(a)),
+    "relu": (lambda z: np.maximum(z, 0), lambda a: (a > 0).astype(float)),
+    "tanh": (np.tanh, lambda a: 1 - a**2),
+    "logistic": (lambda z: 1 / (1 + np.exp(-z)), lambda a: a * (1 - a)),
+}
+
+
+def load_row(x):
+    """The non-zeros of a data row; every coordinate if more than half of them are set."""
+    idx = np.flatnonzero(x)
+    if 2 * len(idx) > len(x):
+        idx = np.arange(len(x))
+    return idx, np.asarray(x, np.float64)[idx]
+
+
+def probabilities(z, loss):
+    """Output probabilities from logits."""
+    if loss == "sigmoid":
+        return 1 / (1 + np.exp(-z))
+    e = np.exp(z - z.max())
+    return e / e.sum()
+
+
+def loss_and_delta(z, labels, loss):
+    """The loss of one example whose true labels are listed, and its gradient at the logits."""
+    p, target = probabilities(z, loss), np.zeros_like(z)
+    if loss == "sigmoid":
+        target[labels] = 1
+        return -(target * np.log(p) + (1 - target) * np.log(1 - p)).sum(), p - target
+    if not len(labels):
+        return 0.0, target
+    target[labels] = 1 / len(labels)
+    return -(target * np.log(p)).sum(), p - target
+
+
+class Layer:
+    """One layer: ``forward`` remembers what ``backward`` needs."""
+
+    def __init__(self, weights, intercepts, activation, rule):
+        self.w, self.b = np.array(weights, np.float64), np.array(intercepts, np.float64)
+        self.activation, self.rule = activation, rule
+
+    def forward(self, inputs, active):
+        idx, val = self.inputs = inputs
+        function, _ = ACTIVATIONS[self.activation]
+        a = function(self.w[np.ix_(active, idx)] @ val + self.b[active])
+        # A relu node at zero is as good as not active: no output, no gradient, no decay.
+        kept = a > 0 if self.activation == "relu" else np.ones(len(a), bool)
+        self.outputs = active[kept], a[kept]
+        return self.outputs
+
+    def delta(self, d_outputs):
+        """Gradient at the pre-activations from the one at the outputs."""
+        return d_outputs * ACTIVATIONS[self.activation][1](self.outputs[1])
+
+    def d_inputs(self, delta):
+        return delta @ self.w[np.ix_(self.outputs[0], self.inputs[0])]
+
+    def update(self, delta):
+        for j, d in zip(self.outputs[0], delta, strict=True):
+            self.rule.update(self, j, d, *self.inputs)
+
+
+class Network:
+    """Layers and a loss. ``active`` lists the selected nodes of each hidden layer."""
+
+    def __init__(self, layers, loss):
+        self.layers, self.loss = layers, loss
+
+    def logits(self, x, active):
+        out = load_row(x)
+        for layer, nodes in zip(self.layers, [*active, None], strict=True):
+            nodes = np.arange(len(layer.b)) if nodes is None else np.asarray(nodes)
+            out = layer.forward(out, nodes)
+        return out[1]
+
+    def deltas(self, x, labels, active, weight=1.0):
+        """Loss, and the gradient at each layer's (selected) pre-activations."""
+        value, delta = loss_and_delta(self.logits(x, active), labels, self.loss)
+        deltas = [weight * delta]
+        for layer, below in zip(self.layers[:0:-1], self.layers[-2::-1], strict=True):
+            deltas.insert(0, below.delta(layer.d_inputs(deltas[0])))
+        return weight * value, deltas
+
+    def gradients(self, x, labels, active, weight=1.0):
+        """Dense gradients (weights, intercepts) of each layer."""
+        _, deltas = self.deltas(x, labels, active, weight)
+        found = []
+        for layer, delta in zip(self.layers, deltas, strict=True):
+            dw, db = np.zeros_like(layer.w), np.zeros_like(layer.b)
+            nodes, (idx, val) = layer.outputs[0], layer.inputs
+            dw[np.ix_(nodes, idx)] = np.outer(delta, val)
+            db[nodes] = delta
+            found.append((dw, db))
+        return found
+
+    def step(self, x, labels, active, weight=1.0):
+        """One training step; the loss before it."""
+        value, deltas = self.deltas(x, labels, active, weight)
+        for layer, delta in zip(self.layers, deltas, strict=True):
+            layer.update(delta)
+        return value
+
+
+# ---- solvers: each updates row j of a layer by the gradient delta * [input, 1] -------------
+
+
+class Rule:
+    """Base: learning rate, momentum, and decoupled decay of the weights of updated rows."""
+
+    def __init__(self, shape, learning_rate, momentum=0.0, alpha=0.0):
+        self.lr, self.momentum, self.alpha = learning_rate, momentum, alpha
+        self.start(shape)
+
+    def update(self, layer, j, delta, idx, val):
+        layer.w[j] *= 1 - self.lr * self.alpha
+        # The intercept is a weight on a constant 1: column -1 of the state.
+        step = self.steps(j, delta, np.append(idx, -1), np.append(val, 1.0))
+        layer.w[j, idx] -= step[:-1]
+        layer.b[j] -= step[-1]
+
+
+class SGD(Rule):
+    def start(self, shape):
+        self.v = np.zeros((shape[0], shape[1] + 1))
+
+    def steps(self, j, delta, idx, val):
+        self.v[j, idx] = self.momentum * self.v[j, idx] + self.lr * delta * val
+        return self.v[j, idx]
+
+
+class Adagrad(Rule):
+    def start(self, shape):
+        self.v, self.total = np.zeros((2, shape[0], shape[1] + 1))
+
+    def steps(self, j, delta, idx, val):
+        g = delta * val
+        self.total[j, idx] += g**2
+        self.v[j, idx] *= self.momentum
+        self.v[j, idx] += self.lr * g / np.sqrt(self.total[j, idx] + 1e-6)
+        return self.v[j, idx]
+
+
+class RowwiseAdagrad(Rule):
+    def start(self, shape):
+        self.total = np.zeros(shape[0])
+
+    def steps(self, j, delta, idx, val):
+        """One accumulator a row: the squared norm of its gradient."""
+        self.total[j] += np.sum((delta * val) ** 2)
+        return self.lr * delta * val / np.sqrt(self.total[j] + 0.1)
+
+
+RULES = {"sgd": SGD, "adagrad": Adagrad, "rowwise_adagrad": RowwiseAdagrad}
+
+
+# ---- hashing and selection -----------------------------------------------------------------
+
+
+def top_k(score, k):
+    """Positions of the k highest, ascending; NaN lowest, ties to the first."""
+    score = np.where(np.isnan(score), -np.inf, score)
+    return np.sort(np.lexsort([np.arange(len(score)), -score])[:k])
+
+
+def sketches(family, vectors, intercepts):
+    """Linear sketches of vectors with their intercepts appended, one a row."""
+    matrix = np.vstack([family["matrix"], family["intercept_row"]]).astype(np.float64)
+    return np.column_stack([vectors, intercepts]) @ matrix
+
+
+def query_margins(family, x):
+    """Signed distances of an input to every hyperplane."""
+    q = family["query_gain"] * sketches(family, x[None], [1.0])[0] + family["query_offset"]
+    return family["planes"] @ q if "planes" in family else q
+
+
+def row_margins(family, weights, intercepts):
+    """The same of every node: Simple-LSH with the norm coordinate sqrt(M^2 - |row|^2)."""
+    weights = weights.astype(np.float64)
+    centred = sketches(family, weights, intercepts) - family["centre"]
+    if "planes" in family:
+        norm2, margins = (centred**2).sum(axis=1), centred @ family["planes"].T
+    else:
+        norm2, margins = (weights**2).sum(axis=1) + intercepts**2, centred
+    slack = np.sqrt(np.maximum(0, family["norm_bound"][0].astype(float) ** 2 - norm2))
+    return margins + slack[:, None] * family["norm_plane"]
+
+
+def codes(margins, n_bits):
+    """Signs to integers, n_bits at a time: one code a table."""
+    signs = (margins > 0).reshape(*margins.shape[:-1], -1, n_bits)
+    return signs @ (1 << np.arange(n_bits))
+
+
+def probe_codes(margins, n_bits, n_probes):
+    """Directed multi-probe of each table: flip the sets of bits nearest their hyperplane.
+
+    The bit of j-th smallest margin (from 1) costs j (j + 1), its expected squared distance.
+    """
+    sets = [s for r in range(n_bits + 1) for s in combinations(range(n_bits), r)]
+    sets.sort(key=lambda s: (sum((j + 1) * (j + 2) for j in s), s))
+    found = []
+    for margin, code in zip(margins.reshape(-1, n_bits), codes(margins, n_bits), strict=True):
+        order = np.argsort(np.abs(margin), kind="stable")
+        found.append([code ^ sum(1 << order[j] for j in s) for s in sets[:n_probes]])
+    return np.array(found)
+
+
+def buckets(node_codes):
+    """The hash tables as dicts: one {code: set of nodes} a table."""
+    tables = []
+    for table in np.asarray(node_codes).T:
+        tables.append({int(c): set(np.flatnonzero(table == c).tolist()) for c in table})
+    return tables
+
+
+def collisions(tables, probes):
+    """In how many of the probed buckets each node was met: {node: count}."""
+    hits = {}
+    for table, wanted in zip(tables, probes, strict=True):
+        for code in wanted:
+            for node in table.get(int(code), ()):
+                hits[node] = hits.get(node, 0) + 1
+    return hits
+
+
+def retrieval_probability(x, weights, intercepts, n_bits, n_tables):
+    """Chance over random hash functions that Simple-LSH retrieves each row for x."""
+    query = np.append(x, [1.0, 0.0])
+    norm2 = (weights.astype(float) ** 2).sum(axis=1) + intercepts.astype(float) ** 2
+    rows = np.column_stack([weights, intercepts, np.sqrt(norm2.max() - norm2)])
+    cosine = rows @ query / np.linalg.norm(query) / np.linalg.norm(rows, axis=1)
+    agree = 1 - np.arccos(np.clip(cosine, -1, 1)) / np.pi
+    return 1 - (1 - agree**n_bits) ** n_tables

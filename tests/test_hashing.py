@@ -1,0 +1,230 @@
+"""Sketches and codes against NumPy, and the theorem that the paper stands on."""
+
+import numpy as np
+import pytest
+import reference
+from numpy.testing import assert_allclose, assert_array_equal
+from problems import digits, quick
+from scipy.stats import spearmanr
+
+from sklearn_lsh._data import as_rows
+from sklearn_lsh._network import Network, Settings
+from sklearn_lsh._rehash import Rehasher
+from sklearn_lsh.core.hashing import HASH_FAMILIES, probe_templates
+from sklearn_lsh.core.optimizers import SOLVERS
+from sklearn_lsh.core.subspace import principal_subspace
+
+X, Y = digits()
+
+
+def build(seed, rows, weights, intercepts, **settings):
+    """A network of one hidden layer with these weights and new hash functions."""
+    defaults = {
+        "n_features": weights.shape[1], "hidden_layer_sizes": (len(weights),), "n_outputs": 1,
+        "activation": "relu", "loss": "sigmoid", "selection": "lsh", "n_active": (1,),
+        "solver": "sgd", "hash_family": "simple_lsh", "hash_search": "tables",
+        "hash_ranking": "union", "hash_bits": (4,), "hash_tables": 5, "hash_probes": 1,
+    }
+    network = Network.create(Settings(**{**defaults, **settings}), seed)
+    network.state["layers"][0]["weights"][:] = weights
+    network.state["layers"][0]["intercepts"][:] = intercepts
+    network.state["n_seen"] = 1  # nothing that only happens before the first example
+    rehasher = Rehasher(network, network.engine.workspaces(1))
+    rehasher.run(as_rows(rows), np.arange(len(rows)))
+    return network
+
+
+def hashed(estimator, index=0):
+    """(arrays of hidden layer ``index``, its hashing arrays, its selector)."""
+    arrays = estimator._network.state["layers"][index]
+    return arrays, arrays["hashing"], estimator._network.hidden_layers[index].selector
+
+
+def assert_codes_follow_weights(estimator, index=0):
+    """Stored codes are those of the present weights, where rounding leaves no doubt."""
+    arrays, hashing, selector = hashed(estimator, index)
+    n_bits = estimator._network.settings.hash_bits[index]
+    family = hashing["family"]
+    margins = reference.row_margins(family, arrays["weights"], arrays["intercepts"])
+    stored = hashing["index"]["node_codes"]
+    bits = (stored[:, :, None] >> np.arange(n_bits) & 1).reshape(margins.shape)
+    clear = np.abs(margins) > 1e-3 * np.abs(margins).mean()
+    assert clear.mean() > 0.99
+    assert_array_equal(bits[clear], margins[clear] > 0)
+    assert not hashing["dirty"].any()
+
+
+families = pytest.mark.parametrize("family", HASH_FAMILIES)
+solvers = pytest.mark.parametrize("solver", SOLVERS)
+
+
+@solvers
+@families
+@pytest.mark.parametrize("search", ["tables", "scan"])
+def test_codes_follow_the_weights(family, solver, search):
+    """After every way to train: fit, partial_fit, decay, two layers."""
+    estimator = quick(
+        (120, 90), hash_family=family, solver=solver, hash_search=search,
+        hash_ranking="collisions", alpha=0.01,
+    )
+    estimator.fit(X, Y)
+    for index in (0, 1):
+        assert_codes_follow_weights(estimator, index)
+    estimator.partial_fit(X[:33], Y[:33])
+    for index in (0, 1):
+        assert_codes_follow_weights(estimator, index)
+
+
+@solvers
+@families
+def test_sketches_follow_the_weights(family, solver):
+    """Where updates are linear they are repeated on the sketch, not recomputed."""
+    estimator = quick(hash_family=family, solver=solver, alpha=0.01).fit(X, Y)
+    arrays, hashing, _ = hashed(estimator)
+    expected = reference.sketches(hashing["family"], arrays["weights"], arrays["intercepts"])
+    assert_allclose(hashing["sketches"], expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_early_stopping_rebuilds_the_tables_of_the_weights_it_keeps():
+    estimator = quick(early_stopping=True, max_iter=30, n_iter_no_change=3, hash_search="tables")
+    assert_codes_follow_weights(estimator.fit(X, Y))
+
+
+def test_subspace_estimates_activations():
+    """q.sketch = w.x + b up to what lies outside the subspace: exact if that is everything."""
+    data = X[:, 18:30]
+    estimator = quick().fit(data, Y)
+    arrays, hashing, _ = hashed(estimator)
+    family = hashing["family"]
+    for x in data[:5]:
+        q = reference.sketches(family, x[None], [1.0])[0]
+        q = family["query_gain"] * q + family["query_offset"]
+        exact = arrays["weights"] @ x + arrays["intercepts"]
+        assert_allclose(hashing["sketches"] @ q, exact, atol=1e-3 * np.abs(exact).max())
+
+
+def test_norm_coordinate_never_fails_for_rows_that_outgrow_the_bound():
+    estimator = quick(hash_family="simple_lsh", hash_search="tables").fit(X, Y)
+    estimator._network.state["layers"][0]["weights"][3] *= 1000
+    estimator.partial_fit(X[:5], Y[:5])
+    _, hashing, _ = hashed(estimator)
+    assert (hashing["index"]["node_codes"] >= 0).all()
+    assert np.isfinite(estimator.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize("n_bits", [1, 2, 3, 5])
+def test_directed_probes_are_the_cheapest_sets(n_bits):
+    rng = np.random.default_rng(n_bits)
+    weights = rng.standard_normal((300, 20)).astype(np.float32)
+    rows = rng.standard_normal((50, 20)).astype(np.float32)
+    n_probes = min(6, 2**n_bits)
+    network = build(
+        0, rows, weights, np.zeros(300), hash_ranking="cascade", hash_family="subspace",
+        hash_bits=(n_bits,), hash_probes=n_probes,
+    )
+    hashing, selector = network.state["layers"][0]["hashing"], network.hidden_layers[0].selector
+    tables = reference.buckets(hashing["index"]["node_codes"])
+    assert hashing["index"]["count"].max() <= 16 * 300 / 2**n_bits  # no bucket is sampled
+    for x in rows[:10]:
+        margins = reference.query_margins(hashing["family"], x)
+        probes = reference.probe_codes(margins, n_bits, n_probes)
+        expected = reference.collisions(tables, probes)
+        ids, hits = selector.retrieve(x)
+        assert dict(zip(ids.tolist(), hits.tolist(), strict=True)) == expected
+
+
+@pytest.mark.parametrize("directed", [True, False])
+@pytest.mark.parametrize("n_bits", [1, 3, 6, 16])
+def test_probe_templates_are_distinct_and_start_at_home(n_bits, directed):
+    wanted = min(50, 2**n_bits)
+    found = probe_templates(n_bits, wanted, directed)
+    assert len(set(found.tolist())) == wanted
+    assert found[0] == 0
+    assert (found < 2**n_bits).all()
+    if not directed:  # near buckets first
+        assert (np.diff([bin(f).count("1") for f in found]) >= 0).all()
+
+
+def test_random_probes_differ_by_few_bits():
+    """The paper's multi-probe: the bucket itself, then K buckets one bit away."""
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((400, 20)).astype(np.float32)
+    rows = rng.standard_normal((20, 20)).astype(np.float32)
+    network = build(0, rows, weights, np.zeros(400), hash_tables=1, hash_probes=5)
+    hashing, selector = network.state["layers"][0]["hashing"], network.hidden_layers[0].selector
+    node_codes = hashing["index"]["node_codes"][:, 0]
+    for x in rows:
+        home = reference.codes(reference.query_margins(hashing["family"], x), 4)[0]
+        away = [bin(code ^ home).count("1") for code in node_codes]
+        ids, _ = selector.retrieve(x)
+        assert set(ids.tolist()) == {j for j, d in enumerate(away) if d <= 1}
+
+
+@pytest.mark.parametrize(
+    "n_bits, n_tables, search", [(1, 1, "tables"), (4, 5, "tables"), (6, 3, "scan")]
+)
+def test_retrieval_theorem(n_bits, n_tables, search):
+    """Over draws of the hash functions, P(retrieved) = 1 - (1 - p^K)^L, p = 1 - angle / pi.
+
+    Where buckets are longer than tables allow (K = 6 here), the scan has them whole.
+    """
+    rng = np.random.default_rng(0)
+    n_draws, n_nodes = 600, 150
+    weights = rng.standard_normal((n_nodes, 8)).astype(np.float32)
+    weights *= rng.uniform(0.1, 1, (n_nodes, 1)).astype(np.float32)
+    intercepts = rng.standard_normal(n_nodes).astype(np.float32)
+    x = rng.standard_normal(8).astype(np.float32)
+    met = np.zeros(n_nodes)
+    for seed in range(n_draws):
+        network = build(
+            seed, x[None], weights, intercepts, hash_bits=(n_bits,), hash_tables=n_tables,
+            hash_search=search,
+        )
+        ids, _ = network.hidden_layers[0].selector.retrieve(x)
+        met[ids] += 1
+    p = reference.retrieval_probability(x, weights, intercepts, n_bits, n_tables)
+    z = (met - n_draws * p) / np.sqrt(n_draws * p * (1 - p))
+    assert np.abs(z).max() < 4.5
+    assert 0.4 < np.mean(z**2) < 2
+    # Larger inner products are met more often: exactly in p, up to noise in the counts.
+    product = weights @ x + intercepts
+    assert (np.diff(p[np.argsort(product)]) > -1e-12).all()
+    assert spearmanr(product, met).statistic > 0.9
+
+
+# ---- the subspace --------------------------------------------------------------------------
+
+
+def test_principal_directions_are_those_of_the_covariance():
+    rng = np.random.default_rng(0)
+    sample = rng.standard_normal((256, 30)) * 1.5 ** -np.arange(30) + 3
+    sample = sample.astype(np.float32)
+    mean, directions, variances, seen, spent = principal_subspace(sample, 4, rng)
+    values, vectors = np.linalg.eigh(np.cov(sample.T, bias=True))
+    assert_allclose(mean, sample.mean(axis=0), atol=1e-5)
+    assert_allclose(directions.T @ directions, np.eye(4), atol=1e-5)
+    assert_allclose(variances, values[::-1][:4], rtol=0.02)
+    assert np.linalg.norm(vectors[:, -3:].T @ directions) > 0.99 * np.sqrt(3)
+    assert seen == 256
+    assert spent > 0
+
+
+@pytest.mark.parametrize("sample", [np.zeros((20, 9)), np.ones((1, 9)), np.eye(9)[:3]])
+def test_too_little_data_is_filled_up_with_random_directions(sample):
+    found = principal_subspace(sample.astype(np.float32), 5, np.random.default_rng(0))
+    assert found[1].shape == (9, 5)
+    assert_allclose(found[1].T @ found[1], np.eye(5), atol=1e-4)
+    assert np.isfinite(found[2]).all()
+
+
+def test_samples_add_up():
+    """Two halves give the mean and nearly the directions of the whole."""
+    rng = np.random.default_rng(0)
+    data = (rng.standard_normal((256, 40)) * 1.5 ** -np.arange(40)).astype(np.float32)
+    first = principal_subspace(data[:128], 5, rng)
+    mean, directions, variances, seen, _ = principal_subspace(data[128:], 5, rng, first[:4])
+    whole = principal_subspace(data, 5, rng)
+    assert seen == 256
+    assert_allclose(mean, whole[0], atol=1e-5)
+    assert_allclose(variances[:3], whole[2][:3], rtol=0.05)
+    assert np.linalg.norm(directions[:, :3].T @ whole[1]) > 0.98 * np.sqrt(3)

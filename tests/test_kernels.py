@@ -1,0 +1,173 @@
+"""Every kernel at every instruction-set level against one line of NumPy."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from reference import top_k
+
+from sklearn_lsh.core import kernels
+
+# Around every vector length there is: 4, 8 and 16 floats, blocks of 16, and empty.
+SIZES = [0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 1000, 1003]
+
+
+@pytest.fixture(params=kernels.levels(), autouse=True)
+def level(request):
+    before = kernels.level()
+    kernels.set_level(request.param)
+    yield request.param
+    kernels.set_level(before)
+
+
+def floats(rng, *shape):
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def problem(n, indexed, seed=0):
+    """(rng, idx, selector, width): coordinates 0..n-1, or n scattered over a wider vector."""
+    rng = np.random.default_rng([seed, n])
+    if not indexed:
+        return rng, None, slice(n), n + 3
+    width = 3 * n + 5
+    idx = rng.permutation(width)[:n].astype(np.int32)
+    return rng, idx, idx, width
+
+
+over_shapes = pytest.mark.parametrize("indexed", [False, True])
+over_sizes = pytest.mark.parametrize("n", SIZES)
+
+
+@over_shapes
+@over_sizes
+def test_dot(n, indexed):
+    rng, idx, sel, width = problem(n, indexed)
+    val, w = floats(rng, n), floats(rng, width)
+    terms = val.astype(float) * w[sel]
+    assert_allclose(kernels.dot(idx, val, w), terms.sum(), atol=1e-6 * (1 + abs(terms).sum()))
+
+
+@over_shapes
+@over_sizes
+def test_axpy_leaves_other_coordinates_alone(n, indexed):
+    rng, idx, sel, width = problem(n, indexed)
+    val, w = floats(rng, n), floats(rng, width)
+    wanted = w.copy()
+    wanted[sel] += np.float32(0.7) * val
+    kernels.axpy(0.7, idx, val, w)
+    assert_allclose(w, wanted, rtol=1e-6, atol=1e-6)
+
+
+@over_shapes
+@over_sizes
+def test_gather_axpy(n, indexed):
+    rng, idx, sel, width = problem(n, indexed)
+    w, out = floats(rng, width), floats(rng, n + 2)
+    wanted = out.copy()
+    wanted[:n] += np.float32(-1.3) * w[sel]
+    kernels.gather_axpy(-1.3, w, idx, out[:n])
+    assert_allclose(out, wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("d", [1, 3, 15, 16, 17, 32, 100])
+@pytest.mark.parametrize("n", [0, 1, 2, 17, 100])
+def test_row_dots(n, d):
+    rng = np.random.default_rng([n, d])
+    rows, q, out = floats(rng, n, d), floats(rng, d), floats(rng, n + 1)
+    last = out[n]
+    kernels.row_dots(rows, q, out)
+    assert_allclose(out[:n], rows.astype(float) @ q, rtol=1e-4, atol=1e-5)
+    assert out[n] == last
+
+
+@over_sizes
+def test_max_abs_and_sum_squares(n):
+    x = floats(np.random.default_rng(n), n)
+    assert kernels.max_abs(x) == np.abs(x).max(initial=0)
+    assert_allclose(kernels.sum_squares(x), (x.astype(float) ** 2).sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("rule", ["sgd", "adagrad"])
+@over_shapes
+@over_sizes
+def test_optimizer_step(n, indexed, rule):
+    rng, idx, sel, width = problem(n, indexed)
+    val, w = floats(rng, n), floats(rng, width)
+    state = np.abs(floats(rng, width, 2 if rule == "adagrad" else 1))
+    delta, lr, momentum, inverse_scale = 0.3, 0.1, 0.5, 1.25
+    wanted_w, wanted = w.astype(float), state.astype(float)
+    v = momentum * wanted[sel, 0]
+    if rule == "sgd":
+        v += lr * delta * val
+    else:
+        wanted[sel, 1] += (delta * val) ** 2
+        v += lr * delta * val / np.sqrt(wanted[sel, 1] + 1e-6)
+    wanted[sel, 0] = v
+    wanted_w[sel] -= inverse_scale * v
+    kernels.optimizer_step(rule, (delta, lr, momentum, inverse_scale), idx, val, w, state)
+    assert_allclose(w, wanted_w, rtol=1e-5, atol=1e-6)
+    assert_allclose(state, wanted, rtol=1e-5, atol=1e-6)
+
+
+def scores(kind, n):
+    rng = np.random.default_rng(n)
+    x = floats(rng, n)
+    if kind == "ties":
+        x = np.round(x)
+    elif kind == "equal":
+        x[:] = -2.5
+    elif kind == "nan":
+        x[rng.random(n) < 0.3] = np.nan
+    elif kind == "infinite":
+        x[rng.random(n) < 0.2] = np.inf
+    elif kind == "ascending":
+        x.sort()
+    elif kind == "tiny":
+        x *= np.float32(1e-38)
+    return x - 10 if kind == "negative" else x
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["plain", "ties", "equal", "nan", "infinite", "negative", "ascending", "tiny"],
+)
+@over_sizes
+def test_top_ids_is_the_head_of_a_stable_sort(n, kind):
+    x = scores(kind, n)
+    before = x.copy()
+    for m in {1, 2, 15, 16, 17, n // 2, n - 1, n, n + 3}:
+        if m > 0:
+            assert_array_equal(kernels.top_ids(x, m), top_k(x, m), err_msg=f"{m} of {n}")
+    assert_array_equal(x, before)
+
+
+def test_levels_start_with_the_plain_one(level):
+    assert kernels.levels()[0] == "baseline"
+    assert kernels.level() == level
+
+
+def test_unknown_level_is_refused_and_changes_nothing(level):
+    with pytest.raises(ValueError, match="mmx.*available.*baseline"):
+        kernels.set_level("mmx")
+    assert kernels.level() == level
+
+
+def in_subprocess(level):
+    code = "from sklearn_lsh.core import kernels; print(kernels.level())"
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False,
+        env={**os.environ, "SKLEARN_LSH_SIMD": level},
+    )
+
+
+def test_environment_variable_picks_the_level(level):
+    assert in_subprocess(level).stdout.strip() == level
+
+
+@pytest.mark.parametrize("level", ["baseline"], indirect=True)
+def test_environment_variable_is_optional_and_checked(level):
+    assert in_subprocess("").stdout.strip() == kernels.levels()[-1]
+    assert "unknown SIMD level 'mmx'" in in_subprocess("mmx").stderr

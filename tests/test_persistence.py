@@ -1,0 +1,167 @@
+"""A fitted model is arrays and builtins: it survives pickle, joblib, maps and processes."""
+
+import io
+import pickle
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from problems import digits, multilabel, quick, same_model
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+X, Y = digits()
+MODELS = {
+    "scan": {},
+    "tables": {"hash_search": "tables", "hash_ranking": "collisions", "solver": "adagrad"},
+    "simple_lsh": {"hash_family": "simple_lsh", "hash_search": "scan", "solver": "sgd"},
+    "dropout": {"selection": "dropout"},
+}
+
+
+@pytest.fixture(params=MODELS)
+def trained(request):
+    return quick((120, 90), **MODELS[request.param]).fit(X, Y)
+
+
+def leaves(value):
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from (*leaves(key), *leaves(item))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from leaves(item)
+    else:
+        yield value
+
+
+def test_state_holds_arrays_and_builtins_only(trained):
+    plain = (bool, int, float, str, type(None), np.ndarray)
+    assert {type(v) for v in leaves(trained.__getstate__())} <= set(plain)
+    assert all(v.dtype != object for v in leaves(trained.__getstate__())
+               if isinstance(v, np.ndarray))
+
+
+def test_joblib_round_trip(trained, tmp_path):
+    joblib.dump(trained, tmp_path / "model", compress=3)
+    again = joblib.load(tmp_path / "model")
+    assert same_model(again, trained)
+    assert_array_equal(again.predict_proba(X), trained.predict_proba(X))
+
+
+def test_loaded_model_goes_on_as_the_original_would(trained):
+    again = pickle.loads(pickle.dumps(trained))
+    assert same_model(again.partial_fit(X, Y), trained.partial_fit(X, Y))
+
+
+def test_multilabel_and_binary_round_trip():
+    for y in (multilabel()[1], Y % 2, np.where(Y % 2, "odd", "even")):
+        estimator = quick().fit(X, y)
+        again = pickle.loads(pickle.dumps(estimator))
+        assert_array_equal(again.predict(X), estimator.predict(X))
+        again.partial_fit(X, y)
+
+
+def test_copies_share_nothing(trained):
+    before = trained.predict_proba(X)
+    pickle.loads(pickle.dumps(trained)).partial_fit(X, Y)
+    assert_array_equal(trained.predict_proba(X), before)
+
+
+SERVE = """
+import sys, joblib, numpy as np
+model = joblib.load(sys.argv[1], mmap_mode="r")
+assert not model.coefs_[0].flags.writeable
+np.save(sys.argv[3], model.predict_proba(np.load(sys.argv[2])))
+"""
+
+
+def test_read_only_map_predicts_alike_in_another_process(trained, tmp_path):
+    joblib.dump(trained, tmp_path / "model")
+    np.save(tmp_path / "x.npy", X)
+    subprocess.run(
+        [sys.executable, "-c", SERVE, *(tmp_path / n for n in ("model", "x.npy", "p.npy"))],
+        check=True,
+    )
+    assert_array_equal(np.load(tmp_path / "p.npy"), trained.predict_proba(X))
+
+
+def test_read_only_map_can_be_trained_further(trained, tmp_path):
+    joblib.dump(trained, tmp_path / "model")
+    bytes_before = (tmp_path / "model").read_bytes()
+    mapped = joblib.load(tmp_path / "model", mmap_mode="r").partial_fit(X, Y)
+    assert same_model(mapped, trained.partial_fit(X, Y))
+    assert (tmp_path / "model").read_bytes() == bytes_before
+
+
+def test_unknown_format_is_refused():
+    state = quick(max_iter=1).fit(X, Y).__getstate__()
+    state["_network"] = {**state["_network"], "format": 99}
+    with pytest.raises(ValueError, match="format 99"):
+        quick().__setstate__(state)
+
+
+def test_unfitted_round_trip():
+    again = pickle.loads(pickle.dumps(quick(max_iter=7)))
+    assert again.max_iter == 7
+    again.fit(X, Y)
+
+
+def test_clone_is_unfitted_and_learns_the_same(trained):
+    copy = clone(trained)
+    assert not hasattr(copy, "classes_")
+    assert same_model(copy.fit(X, Y), trained)
+
+
+def test_pipeline_and_cross_validation():
+    pipeline = make_pipeline(StandardScaler(), quick(max_iter=20))
+    assert cross_val_score(pipeline, X, Y, cv=3).mean() > 0.8
+    pipeline.fit(X, Y)
+    file = io.BytesIO()
+    joblib.dump(pipeline, file)
+    file.seek(0)
+    assert_array_equal(joblib.load(file).predict_proba(X), pipeline.predict_proba(X))
+
+
+def test_grid_search_in_two_processes():
+    grid = {"active_fraction": [5, 30], "solver": ["sgd", "rowwise_adagrad"]}
+    search = GridSearchCV(quick(max_iter=10), grid, cv=2, n_jobs=2).fit(X, Y)
+    assert search.best_score_ > 0.7
+    assert_array_equal(
+        search.best_estimator_.predict(X), clone(search.best_estimator_).fit(X, Y).predict(X)
+    )
+
+
+def test_calibration():
+    calibrated = CalibratedClassifierCV(quick(max_iter=10), cv=2).fit(X, Y)
+    np.testing.assert_allclose(calibrated.predict_proba(X).sum(axis=1), 1)
+    assert calibrated.score(X, Y) > 0.8
+
+
+def test_inference_may_change_after_fit():
+    estimator = quick(active_fraction=5, hash_ranking="union").fit(X, Y)
+    found = {}
+    for inference in ("auto", "exact", "all", "auto"):
+        found.setdefault(inference, []).append(
+            estimator.set_params(inference=inference).predict_proba(X)
+        )
+    assert_array_equal(*found["auto"])
+    assert (found["auto"][0] != found["exact"][0]).any()
+    assert (found["all"][0] != found["exact"][0]).any()
+    everyone = estimator.set_params(inference="all")
+    again = pickle.loads(pickle.dumps(everyone))
+    assert_array_equal(again.predict_proba(X), found["all"][0])
+
+
+def test_inference_has_no_influence_on_training():
+    a, b = quick(inference="all").fit(X, Y), quick().fit(X, Y)
+    a.predict(X)
+    a.partial_fit(X, Y), b.partial_fit(X, Y)
+    for u, v in zip(a.coefs_, b.coefs_, strict=True):
+        assert_array_equal(u, v)
