@@ -8,6 +8,7 @@ The rooms, in the order in which a call to ``fit`` walks through them:
 ``_network``     owns every array; builds the compiled layers over them; persistence
 ``_training``    epochs, shuffling, schedules, stopping, history
 ``_rehash``      when hash functions and tables are renewed, and how
+``_pace``        cuts long work into calls between which Ctrl-C is heard
 ``core``         the compiled rooms; ``core/engine.pyx`` holds every parallel loop
 ``inspection``   active sets and their recall
 

@@ -15,17 +15,16 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ._data import Labels, as_rows
 from ._network import Network
+from ._pace import Pace
 from ._resolve import resolve_learning_rate, resolve_settings
 from ._training import Options, Progress, Trainer
 from .core.engine import OPENMP
 from .core.hashing import HASH_FAMILIES
 from .core.layer import ACTIVATIONS
 from .core.losses import LOSSES
+from .core.lsh import RANKINGS
 from .core.optimizers import SOLVERS
-from .core.selection import RANKINGS, SELECTIONS
-
-# Rows handed to the engine at once by predict: Ctrl-C is heard in between.
-PREDICT_ROWS = 4096
+from .core.selection import SELECTIONS
 
 
 class LSHMLPClassifier(ClassifierMixin, BaseEstimator):
@@ -623,12 +622,17 @@ default="lsh"
     def _outputs(self, network, rows):
         outputs = np.empty((rows.n_rows, network.settings.n_outputs))
         workspaces = network.engine.workspaces(min(self._n_threads(), max(1, rows.n_rows)))
-        for start in range(0, rows.n_rows, PREDICT_ROWS):
-            stop = min(start + PREDICT_ROWS, rows.n_rows)
-            overflown = network.engine.predict(rows, start, stop, outputs, workspaces)
+        pace, done = Pace(), 0
+
+        def predict(start, stop):
+            return network.engine.predict(rows, start, stop, outputs, workspaces)
+
+        while done < rows.n_rows:
+            start = done
+            done, overflown = pace.call(predict, start, rows.n_rows)
             if overflown:
                 raise ValueError(
-                    f"the outputs of {overflown} of rows {start} to {stop - 1} overflow "
+                    f"the outputs of {overflown} of rows {start} to {done - 1} overflow "
                     "float32. Scale the features as in training."
                 )
         return outputs

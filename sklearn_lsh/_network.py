@@ -13,8 +13,9 @@ from .core.engine import Engine
 from .core.hashing import HASH_FAMILIES, Probing
 from .core.layer import Layer
 from .core.losses import LOSSES
+from .core.lsh import RANKINGS, LSHSelector
 from .core.optimizers import SOLVERS
-from .core.selection import RANKINGS, SELECTIONS, AllNodes, LSHSelector
+from .core.selection import SELECTIONS, AllNodes
 from .core.tables import CodeScan, HashTables
 from .core.weights import WeightStore
 
@@ -82,6 +83,7 @@ class Network:
         self.state = state
         self.settings = Settings(**state["settings"])
         self.inference = "auto"
+        self.rates = {"learning_rate": 0.0, "momentum": 0.0, "alpha": 0.0}
         self._assemble()
 
     @classmethod
@@ -147,6 +149,7 @@ class Network:
         self.engine = Engine(layers, LOSSES[settings.loss]())
         for layer in self.hidden_layers:
             layer.inference = self.inference
+        self.set_rates(**self.rates)
 
     def _selector(self, store, index, by_magnitude):
         settings = self.settings
@@ -232,6 +235,7 @@ class Network:
 
     def set_rates(self, learning_rate, momentum, alpha):
         """Step size, momentum and L2 of every layer from now on."""
+        self.rates = {"learning_rate": learning_rate, "momentum": momentum, "alpha": alpha}
         for layer in self.engine.layers:
             layer.optimizer.learning_rate = learning_rate
             layer.optimizer.momentum = momentum

@@ -5,7 +5,7 @@ from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 from ._network import RANKED_BY_MAGNITUDE
-from .core.selection import LSHSelector
+from .core.lsh import LSHSelector
 
 # Inputs of a layer that its basis is estimated from.
 SAMPLE_SIZE = 256

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from ._pace import Pace
 from ._rehash import SAMPLE_SIZE, Rehasher
 
-# Seconds a call into the engine should take: short enough for Ctrl-C, long beside its cost.
-CALL_SECONDS = 0.1
 # invscaling's exponent, MLPClassifier's default.
 POWER_T = 0.5
 # The adaptive schedule divides by this, and stops below the other (MLPClassifier's values).
@@ -92,7 +91,7 @@ class Trainer:
         network.set_inference("auto")
         self.workspaces = network.engine.workspaces(options.n_threads)
         self.rehasher = Rehasher(network, self.workspaces)
-        self.call_size = 16
+        self.pace = Pace()
 
     def run(self):
         """Train until a stopping criterion holds or ``max_iter`` epochs are done."""
@@ -135,23 +134,22 @@ class Trainer:
             np.random.SeedSequence([network.state["seed"], 3, network.state["n_epochs"]])
             .generate_state(1, np.uint64)[0]
         )
+
+        def train(start, stop):
+            network.engine.train(
+                self.rows, self.targets, order, start, stop, seed, self.workspaces
+            )
+
         done = 0
         while done < n:
             if self.rehasher.due <= 0:
                 # Sampled from the examples to come; near the end, from the last ones.
                 start = max(0, min(done, n - SAMPLE_SIZE))
                 self.rehasher.run(self.rows, order[start : start + SAMPLE_SIZE])
-            size = int(min(n - done, self.call_size, self.rehasher.due))
-            started = time.perf_counter()
-            network.engine.train(
-                self.rows, self.targets, order, done, done + size, seed, self.workspaces
-            )
-            seconds = time.perf_counter() - started
-            done += size
-            network.state["n_seen"] += size
-            if size == self.call_size or seconds > CALL_SECONDS:
-                factor = np.clip(CALL_SECONDS / max(seconds, 1e-6), 0.25, 2)
-                self.call_size = max(1, int(size * factor))
+            stop = int(min(n, done + self.rehasher.due))
+            start = done
+            done, _ = self.pace.call(train, start, stop)
+            network.state["n_seen"] += done - start
 
     def _learning_rate(self):
         if self.progress["learning_rate"] is None:

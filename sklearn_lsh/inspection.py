@@ -5,11 +5,9 @@ from scipy.sparse import csr_matrix
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._data import as_rows
+from ._pace import Pace
 
 __all__ = ["active_set_recall", "active_sets"]
-
-# Rows per call into the engine.
-ROWS = 1024
 
 
 def active_sets(estimator, X):
@@ -72,9 +70,13 @@ def active_set_recall(estimator, X):
     workspaces = network.engine.workspaces(1)
     found = np.zeros(len(network.settings.hidden_layer_sizes))
     wanted = np.zeros_like(found)
-    for start in range(0, rows.n_rows, ROWS):
-        stop = min(start + ROWS, rows.n_rows)
-        counts = network.engine.recall(rows, start, stop, workspaces)
+    pace, done = Pace(), 0
+
+    def count(start, stop):
+        return network.engine.recall(rows, start, stop, workspaces)
+
+    while done < rows.n_rows:
+        done, counts = pace.call(count, done, rows.n_rows)
         found += counts[0]
         wanted += counts[1]
     return found / np.maximum(wanted, 1)

@@ -228,3 +228,17 @@ def test_samples_add_up():
     assert_allclose(mean, whole[0], atol=1e-5)
     assert_allclose(variances[:3], whole[2][:3], rtol=0.05)
     assert np.linalg.norm(directions[:, :3].T @ whole[1]) > 0.98 * np.sqrt(3)
+
+
+@pytest.mark.parametrize("saves, chosen", [(1e-9, "tables"), (1e9, "scan")])
+def test_auto_search_chooses_and_trains_as_if_it_had_been_asked_for(monkeypatch, saves, chosen):
+    """Choosing builds the layer anew: nothing of the training may get lost on the way."""
+    X, y = digits()
+    asked = quick(hash_search=chosen, max_iter=2).fit(X, y)
+    monkeypatch.setattr("sklearn_lsh._network.SCAN_WIDTH", 100)
+    monkeypatch.setattr("sklearn_lsh._rehash.TABLES_MUST_SAVE", saves)
+    monkeypatch.setattr("sklearn_lsh._rehash.TABLES_MUST_FIND", 0)
+    auto = quick(hash_search="auto", max_iter=2).fit(X, y)
+    assert auto.hash_search_ == [chosen]
+    for one, other in zip(auto.coefs_, asked.coefs_, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -15,8 +15,9 @@ from problems import digits, multilabel, quick, same_model
 from sklearn_lsh.core.hashing import HASH_FAMILIES
 from sklearn_lsh.core.layer import ACTIVATIONS
 from sklearn_lsh.core.losses import LOSSES
+from sklearn_lsh.core.lsh import RANKINGS
 from sklearn_lsh.core.optimizers import SOLVERS
-from sklearn_lsh.core.selection import RANKINGS, SELECTIONS
+from sklearn_lsh.core.selection import SELECTIONS
 from sklearn_lsh.inspection import active_set_recall, active_sets
 
 X, Y = digits(600)

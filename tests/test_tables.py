@@ -8,7 +8,7 @@ from problems import digits, quick
 from test_hashing import build, hashed
 
 from sklearn_lsh.core.hashing import HASH_FAMILIES
-from sklearn_lsh.core.selection import RANKINGS
+from sklearn_lsh.core.lsh import RANKINGS
 
 X, Y = digits()
 

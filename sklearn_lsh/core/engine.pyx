@@ -13,7 +13,7 @@ from libc.stdlib cimport calloc, free
 from .layer cimport Layer
 from .losses cimport Loss
 from .rows cimport Rows
-from .selection cimport LSHSelector
+from .lsh cimport LSHSelector
 from .types cimport (
     LayerBuffers, SparseVec, borrow, int32_t, int64_t, ints, mix, real, reals, uint64_t,
 )

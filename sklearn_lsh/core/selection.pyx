@@ -1,19 +1,15 @@
 """Which nodes of a layer to compute: selectors append node ids and their activations.
 
-A selector is one class and one line of SELECTIONS; a way of ranking hashed candidates is one
-class and one line of RANKINGS.
+A selector is one class and one line of SELECTIONS. Those that need no hashing are here, the
+one that does is in lsh.pyx.
 """
-
-import numpy as np
 
 from libc.math cimport expf, fabsf
 
-from .hashing cimport HashFamily, Probing
 from .kernels cimport kernels
-from .tables cimport CodeIndex
 from .types cimport (
-    ActiveSet, CHECK, LayerBuffers, Move, Scratch, SparseVec, borrow, int32_t, int64_t, ints, mix,
-    real, reals, rng_below, rng_uniform, uint64_t,
+    ActiveSet, LayerBuffers, Move, Scratch, SparseVec, int32_t, int64_t, real, rng_below,
+    rng_uniform,
 )
 from .weights cimport WeightStore
 
@@ -119,9 +115,6 @@ cdef class ScaledNodes(Selector):
         buf.active.has_gain = True
 
 
-# Marks in LSHSelector.dirty.
-cdef unsigned char STALE_CODE = 1, STALE_SKETCH = 2
-
 # Slope of adaptive dropout's sigmoid; Ba and Frey (2013) found 1 to do as well as any.
 cdef real SLOPE = 1
 
@@ -186,242 +179,9 @@ cdef class ExpectedNodes(Selector):
             out.has_gain = True
 
 
-cdef class LSHSelector(Selector):
-    """Nodes found by hashing the layer's input (the paper, section 4).
-
-    Parameters
-    ----------
-    family : HashFamily
-    index : CodeIndex or None
-        Where candidates come from; None ranks every node's sketch (cascade only).
-    probing : Probing
-    ranking : Ranking
-    arrays : dict
-        ``sketches`` (n_nodes, dim) float32 and ``dirty`` (n_nodes,) uint8, owned by the caller.
-    """
-
-    def __init__(
-        self, WeightStore store, n_active, by_magnitude,
-        HashFamily family, CodeIndex index, Probing probing, Ranking ranking, arrays,
-    ):
-        Selector.__init__(self, store, n_active, by_magnitude)
-        self.family = family
-        self.index = index
-        self.probing = probing
-        self.ranking = ranking
-        self.arrays = arrays
-        self.sketches = reals(arrays["sketches"])
-        self.dirty = <unsigned char *> borrow(arrays["dirty"], "u1")
-        covered = n_active * (1 if ranking.needs_codes else family.short_list)
-        self.exhaustive = covered >= self.n_nodes
-
-    def retrieve(self, x):
-        """The candidates of one query before any budget or ranking, for theory and tests.
-
-        Parameters
-        ----------
-        x : ndarray of shape (n_in,), float32
-
-        Returns
-        -------
-        ids : ndarray of int32
-            Nodes that share a probed bucket with x in at least one table, ascending.
-        hits : ndarray of int32
-            In how many of the probed buckets each was met.
-        """
-        cdef Scratch s
-        cdef SparseVec query
-        cdef LayerBuffers buf
-        planes = max(self.family.dim, self.family.n_bits * self.family.n_tables)
-        floats = [np.zeros(n, np.float32) for n in (self.family.dim, self.family.dim, planes)]
-        sizes = (self.family.n_tables * self.probing.n_codes, 32, self.n_nodes, self.n_nodes)
-        integers = [np.zeros(n, np.int32) for n in sizes]
-        buf.sketch, s.query, s.margin = reals(floats[0]), reals(floats[1]), reals(floats[2])
-        s.codes, s.order = ints(integers[0]), ints(integers[1])
-        s.ids, s.hits = ints(integers[2]), ints(integers[3])
-        s.rng = s.multiplications = 0
-        query.idx, query.val, query.n = NULL, reals(x), len(x)
-        self.family.sketch(&query, 1, buf.sketch)
-        ids = np.sort(integers[2][:self.candidates(&buf, &s)])
-        return ids, integers[3][ids]
-
-    cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
-        cdef int32_t t
-        cdef uint64_t bits = 0
-        if self.exhaustive:
-            self.best_of(x, NULL, self.n_nodes, &buf.active, s)
-            return
-        self.family.sketch(x, 1, buf.sketch)
-        s.multiplications += <int64_t> self.family.dim * x.n
-        if not s.training:
-            # Chance at prediction depends on the row alone, not on the batch around it.
-            for t in range(self.family.dim):
-                bits = mix(bits ^ (<unsigned int *> buf.sketch)[t])
-            s.rng = bits
-        self.ranking.choose(self, x, buf, s)
-
-    cdef int32_t candidates(self, LayerBuffers *buf, Scratch *s) noexcept nogil:
-        """Probe the index: ids to s.ids, counts to s.hits, how many is returned."""
-        self.family.query(buf.sketch, s.query)
-        self.family.margins(s.query, s.margin)
-        if self.family.planes != NULL:
-            s.multiplications += (
-                <int64_t> self.family.dim * self.family.n_bits * self.family.n_tables
-            )
-        self.probing.codes(s.margin, s.order, &s.rng, s.codes)
-        return self.index.collect(s.codes, self.probing.n_codes, s)
-
-    cdef void rows_moved(
-        self, const int32_t *ids, int32_t n, Move *move, LayerBuffers *buf,
-        Scratch *s,
-    ) noexcept nogil:
-        cdef int32_t t, i, dim = self.family.dim
-        cdef real *sketch
-        cdef real intercept
-        if self.exhaustive:
-            return
-        for t in range(n):
-            CHECK(0 <= ids[t] < self.n_nodes, "node index")
-            if not move.linear:
-                self.dirty[ids[t]] |= STALE_SKETCH
-                continue
-            # The sketch is linear in [weights, intercept]: repeat the update on it.
-            sketch = self.sketches + <Py_ssize_t> ids[t] * dim
-            if move.decay != 1:
-                intercept = self.store.intercepts[ids[t]] + move.applied[t]
-                for i in range(dim):
-                    sketch[i] = move.decay * sketch[i] + (
-                        (1 - move.decay) * intercept * self.family.intercept_row[i]
-                    )
-            kernels.axpy(-move.applied[t], NULL, buf.sketch, dim, sketch)
-            s.multiplications += dim
-            self.dirty[ids[t]] |= STALE_CODE
-
-    cdef void refresh_sketch(self, int32_t j, Scratch *s) noexcept nogil:
-        """Compute the sketch of node j from its weights, if it is stale."""
-        cdef SparseVec row
-        cdef real *sketch = self.sketches + <Py_ssize_t> j * self.family.dim
-        if self.dirty[j] & STALE_SKETCH:
-            self.store.fold_scale(j)
-            row.idx, row.val, row.n = NULL, self.store.row(j), self.store.n_in
-            self.family.sketch(&row, self.store.intercepts[j], sketch)
-            s.multiplications += <int64_t> self.family.dim * row.n
-            self.dirty[j] = STALE_CODE
-
-    cdef void encode(self, int32_t j, Scratch *s, int32_t *codes) noexcept nogil:
-        """The codes of node j, one a table, from its weights as they are now."""
-        self.refresh_sketch(j, s)
-        self.store.fold_scale(j)
-        self.family.row_codes(
-            self.store, j, self.sketches + <Py_ssize_t> j * self.family.dim, s.margin, codes
-        )
-        s.multiplications += self.family.code_cost
-        self.dirty[j] = 0
-
-    cdef void complete(self, SparseVec *x, ActiveSet *out, Scratch *s) noexcept nogil:
-        """Top up a short active set with random nodes: n_active is obeyed exactly.
-
-        Nodes carry no order, so a run of ids from a random start is a random set.
-        """
-        cdef int32_t t, j, first = out.n
-        if first >= self.n_active:
-            return
-        for t in range(first):
-            s.hits[out.idx[t]] = 1
-        j = rng_below(&s.rng, self.n_nodes)
-        while out.n < self.n_active:
-            if s.hits[j] == 0:
-                out.idx[out.n] = j
-                out.n += 1
-            j = j + 1 if j + 1 < self.n_nodes else 0
-        for t in range(first):
-            s.hits[out.idx[t]] = 0
-        self.store.activations(x, out.idx + first, out.n - first, out.z + first)
-        s.multiplications += <int64_t> (out.n - first) * x.n
-
-
-cdef class Ranking:
-    """Base: turns the candidates of a query into the active set."""
-
-    #: Whether nodes need codes even where no tables are kept.
-    needs_codes = True
-    #: Whether probes go where they are most likely to hit, or at random.
-    directed = False
-
-    cdef void choose(
-        self, LSHSelector lsh, SparseVec *x, LayerBuffers *buf, Scratch *s
-    ) noexcept nogil:
-        pass
-
-
-cdef class Cascade(Ranking):
-    """Candidates, re-ranked by sketch; the best of these, re-ranked by exact activation."""
-
-    needs_codes = False
-    directed = True
-
-    cdef void choose(
-        self, LSHSelector lsh, SparseVec *x, LayerBuffers *buf, Scratch *s
-    ) noexcept nogil:
-        cdef int32_t n, t, wanted = lsh.family.short_list * lsh.n_active
-        cdef int32_t dim = lsh.family.dim
-        if lsh.index is None:
-            n = lsh.n_nodes
-            lsh.family.query(buf.sketch, s.query)
-            kernels.row_dots(lsh.sketches, n, dim, s.query, s.score)
-        else:
-            n = lsh.candidates(buf, s)
-            for t in range(n):
-                s.hits[s.ids[t]] = 0
-            if n > wanted:
-                for t in range(n):
-                    s.score[t] = kernels.dot(
-                        NULL, s.query, dim, lsh.sketches + <Py_ssize_t> s.ids[t] * dim
-                    )
-        if n > wanted:
-            s.multiplications += <int64_t> n * dim
-            if lsh.by_magnitude:
-                for t in range(n):
-                    s.score[t] = fabsf(s.score[t])
-            n = kernels.top(s.score, NULL if lsh.index is None else s.ids, n, wanted, s.key, s.ids)
-        lsh.best_of(x, s.ids, n, &buf.active, s)
-        lsh.complete(x, &buf.active, s)
-
-
-cdef class Collisions(Ranking):
-    """The paper's released code: the nodes met in most buckets, ties at random."""
-
-    cdef bint count(self) noexcept nogil:
-        return True
-
-    cdef void choose(
-        self, LSHSelector lsh, SparseVec *x, LayerBuffers *buf, Scratch *s
-    ) noexcept nogil:
-        cdef int32_t t, n = lsh.candidates(buf, s)
-        cdef ActiveSet *out = &buf.active
-        for t in range(n):
-            s.score[t] = rng_uniform(&s.rng)
-            if self.count():
-                s.score[t] += s.hits[s.ids[t]]
-            s.hits[s.ids[t]] = 0
-        out.n = kernels.top(s.score, s.ids, n, lsh.n_active, s.key, out.idx)
-        lsh.store.activations(x, out.idx, out.n, out.z)
-        s.multiplications += <int64_t> out.n * x.n
-        lsh.complete(x, out, s)
-
-
-cdef class Union(Collisions):
-    """The paper's text: the union of the buckets in random order, cut at the budget."""
-
-    cdef bint count(self) noexcept nogil:
-        return False
-
-
 SELECTIONS = {
-    "lsh": LSHSelector,
     "all": AllNodes,
     "dropout": Dropout,
     "adaptive_dropout": AdaptiveDropout,
     "winner_take_all": WinnerTakeAll,
 }
-RANKINGS = {"cascade": Cascade, "collisions": Collisions, "union": Union}

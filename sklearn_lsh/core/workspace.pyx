@@ -3,7 +3,7 @@
 from libc.stdlib cimport calloc, free
 
 from .layer cimport Layer
-from .selection cimport LSHSelector
+from .lsh cimport LSHSelector
 from .types cimport LayerBuffers, int32_t, int64_t, real
 
 
