@@ -1,7 +1,7 @@
 # The C unit simd/kernels.c, as seen from Cython. Every other room reaches the arithmetic
 # through the one pointer `kernels`, so that a change of level reaches them all.
 
-from .types cimport int32_t, real
+from .types cimport int32_t, real, uint32_t
 
 
 cdef extern from "simd/kernels.h" nogil:
@@ -31,9 +31,8 @@ cdef extern from "simd/kernels.h" nogil:
         void (*adagrad)(
             const lsh_step *s, const int32_t *idx, const real *val, int32_t n, real *w, real *state
         ) noexcept nogil
-        real (*kth_largest)(real *keys, int32_t n, int32_t m) noexcept nogil
         int32_t (*top)(
-            const real *score, const int32_t *ids, int32_t n, int32_t m, real *key, int32_t *out
+            const real *score, const int32_t *ids, int32_t n, int32_t m, uint32_t *key, int32_t *out
         ) noexcept nogil
 
 cdef lsh_kernels *kernels

@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from .types cimport int32_t, ints, real, reals
+from .types cimport int32_t, ints, real, reals, uint32_t
 
 cdef extern from "simd/kernels.h":
     lsh_kernels lsh_active
@@ -86,6 +86,6 @@ def optimizer_step(str rule, step, idx, val, w, state):
 
 def top_ids(score, int32_t m):
     """Positions of the m highest scores, in ascending order."""
-    key = np.empty(len(score) + 1, dtype=np.float32)
+    key = np.empty(len(score) + 1, dtype=np.int32)
     out = np.empty(len(score) + 1, dtype=np.int32)
-    return out[:kernels.top(reals(score), NULL, len(score), m, reals(key), ints(out))]
+    return out[:kernels.top(reals(score), NULL, len(score), m, <uint32_t *> ints(key), ints(out))]

@@ -61,10 +61,13 @@ cdef class Layer:
         cdef int32_t t, k = self.selector.n_active, n = self.store.n_out, found = 0
         cdef real bar
         cdef bint by_magnitude = self.selector.by_magnitude
-        self.store.activations(x, NULL, n, s.key)
+        self.store.activations(x, NULL, n, s.score)
         for t in range(n):
-            s.key[t] = fabsf(s.key[t]) if by_magnitude else s.key[t]
-        bar = kernels.kth_largest(s.key, n, k)
+            s.score[t] = fabsf(s.score[t]) if by_magnitude else s.score[t]
+        k = kernels.top(s.score, NULL, n, k, s.key, s.chosen)
+        bar = s.score[s.chosen[0]]
+        for t in range(k):
+            bar = min(bar, s.score[s.chosen[t]])
         for t in range(buf.active.n):
             found += (fabsf(buf.active.z[t]) if by_magnitude else buf.active.z[t]) >= bar
         return min(found, k)

@@ -1,6 +1,6 @@
 # The words every compiled room speaks. Imports nothing.
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 ctypedef float real
 
@@ -61,7 +61,7 @@ cdef struct Move:
 cdef struct Scratch:
     real *score
     real *rank
-    real *key
+    uint32_t *key
     int32_t *ids
     int32_t *chosen
     int32_t *hits           # per node: in how many buckets it was met (zero between uses)

@@ -4,7 +4,7 @@ from libc.stdlib cimport calloc, free
 
 from .layer cimport Layer
 from .lsh cimport LSHSelector
-from .types cimport LayerBuffers, int32_t, int64_t, real
+from .types cimport LayerBuffers, int32_t, int64_t, real, uint32_t
 
 
 cdef struct Arena:
@@ -69,7 +69,7 @@ cdef class Workspace:
         self.space.row.val = <real *> take(&arena, n_features, sizeof(real))
         self.space.scratch.score = <real *> take(&arena, width, sizeof(real))
         self.space.scratch.rank = <real *> take(&arena, width, sizeof(real))
-        self.space.scratch.key = <real *> take(&arena, width, sizeof(real))
+        self.space.scratch.key = <uint32_t *> take(&arena, width, sizeof(uint32_t))
         self.space.scratch.ids = <int32_t *> take(&arena, width, sizeof(int32_t))
         self.space.scratch.chosen = <int32_t *> take(&arena, width, sizeof(int32_t))
         self.space.scratch.hits = <int32_t *> take(&arena, width, sizeof(int32_t))

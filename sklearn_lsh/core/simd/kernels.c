@@ -4,7 +4,6 @@
  * 64-bit Arm). Compilers without target pragmas build the baseline alone. */
 #include "kernels.h"
 
-#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -22,32 +21,43 @@
 #define SIMD_MAX(m)
 #endif
 
-/* Floats as integers in the same order: flip all bits of negatives, the sign of the rest. */
-static uint32_t ordered(float x)
+/* Floats as integers in the same order: flip all bits of negatives, the sign of the rest.
+ * NaN becomes 0, the lowest, and -0 is 0. */
+static inline uint32_t ordered(float x)
 {
     uint32_t u;
+    x += 0.0f;
     memcpy(&u, &x, 4);
-    return u & 0x80000000u ? ~u : u | 0x80000000u;
+    u ^= (uint32_t) ((int32_t) u >> 31) | 0x80000000u;
+    return x == x ? u : 0;
 }
 
-/* Radix select, a byte a round: a histogram finds the byte of the m-th largest, the keys
- * that share it move to the front and go on to the next byte. Linear for every input. */
-static float kth_largest(float *keys, int32_t n, int32_t m)
+/* The m-th largest of keys[0..n), 1 <= m <= n; keys is destroyed. A radix select, a byte a
+ * round: a histogram finds the byte of the m-th largest, the keys that share it move to the
+ * front and go on to the next byte. Linear for every input. */
+static uint32_t kth_largest(uint32_t *keys, int32_t n, int32_t m)
 {
     int32_t live = n, rank = m;
-    for (int shift = 24; shift >= 0; shift -= 8) {
-        int32_t count[256] = {0}, kept = 0, i;
-        int digit = 255;
-        for (i = 0; i < live; i++) count[(ordered(keys[i]) >> shift) & 255]++;
-        while (rank > count[digit]) rank -= count[digit--];
-        if (count[digit] == live) continue;
+    for (int shift = 24; shift >= 0 && live > 1; shift -= 8) {
+        /* Two histograms: neighbours often share a byte, and would wait for each other. */
+        int32_t count[2][256] = {{0}}, kept = 0, i;
+        uint32_t digit = 255;
+        for (i = 0; i + 2 <= live; i += 2) {
+            count[0][(keys[i] >> shift) & 255]++;
+            count[1][(keys[i + 1] >> shift) & 255]++;
+        }
+        if (i < live) count[0][(keys[i] >> shift) & 255]++;
+        while (rank > count[0][digit] + count[1][digit]) {
+            rank -= count[0][digit] + count[1][digit];
+            digit--;
+        }
+        if (count[0][digit] + count[1][digit] == live) continue;
         for (i = 0; i < live; i++) {
-            const float x = keys[i];
+            const uint32_t x = keys[i];
             keys[kept] = x;
-            kept += (int) ((ordered(x) >> shift) & 255) == digit;
+            kept += ((x >> shift) & 255) == digit;
         }
         live = kept;
-        if (live == 1) break;
     }
     return keys[0];
 }

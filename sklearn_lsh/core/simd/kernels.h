@@ -34,13 +34,11 @@ typedef struct {
     /* G += g^2; v = momentum v + lr g / sqrt(G + eps); w -= v, with state[2i] = v, [2i+1] = G */
     void (*adagrad)(const lsh_step *s, const int32_t *idx, const float *val, int32_t n,
                     float *w, float *state);
-    /* The m-th largest of keys[0..n), 1 <= m <= n; keys is destroyed, NaN must not occur. */
-    float (*kth_largest)(float *keys, int32_t n, int32_t m);
     /* Write the ids of the m highest scores, in the order met, and return how many that is
      * (n if m >= n). Ties go to the first met, a NaN ranks lowest. ids NULL stands for
      * 0..n-1; key is scratch of n; out holds at least m and may be ids. */
-    int32_t (*top)(const float *score, const int32_t *ids, int32_t n, int32_t m, float *key,
-                   int32_t *out);
+    int32_t (*top)(const float *score, const int32_t *ids, int32_t n, int32_t m,
+                   uint32_t *key, int32_t *out);
 } lsh_kernels;
 
 /* The table in use. Set once at import, and by the tests. */

@@ -22,8 +22,16 @@ static void LEVEL(axpy)(float a, const int32_t *idx, const float *val, int32_t n
         SIMD
         for (t = 0; t < n; t++) w[t] += a * val[t];
     } else {
-        /* Scalar stores: measured faster than AVX-512 scatter on the CPUs at hand. */
-        for (t = 0; t < n; t++) w[idx[t]] += a * val[t];
+        /* Scalar stores: measured faster than AVX-512 scatter on the CPUs at hand. The
+         * indices are distinct, so four read-modify-writes may overlap. */
+        for (t = 0; t + 4 <= n; t += 4) {
+            float *w0 = w + idx[t], *w1 = w + idx[t + 1];
+            float *w2 = w + idx[t + 2], *w3 = w + idx[t + 3];
+            const float v0 = *w0 + a * val[t], v1 = *w1 + a * val[t + 1];
+            const float v2 = *w2 + a * val[t + 2], v3 = *w3 + a * val[t + 3];
+            *w0 = v0, *w1 = v1, *w2 = v2, *w3 = v3;
+        }
+        for (; t < n; t++) w[idx[t]] += a * val[t];
     }
 }
 
@@ -144,33 +152,33 @@ static void LEVEL(adagrad)(const lsh_step *s, const int32_t *idx, const float *v
 }
 
 static int32_t LEVEL(top)(const float *score, const int32_t *ids, int32_t n, int32_t m,
-                          float *key, int32_t *out)
+                          uint32_t *key, int32_t *out)
 {
     int32_t t, kept = 0, above = 0, ties;
-    float bar;
+    uint32_t bar;
     if (m >= n) {
         for (t = 0; t < n; t++) out[t] = ids == NULL ? t : ids[t];
         return n;
     }
     if (m <= 0) return 0;
     SIMD
-    for (t = 0; t < n; t++) key[t] = score[t] == score[t] ? score[t] : -FLT_MAX;
+    for (t = 0; t < n; t++) key[t] = ordered(score[t]);
     bar = kth_largest(key, n, m);
     SIMD_SUM(above)
-    for (t = 0; t < n; t++) above += score[t] > bar;
+    for (t = 0; t < n; t++) above += ordered(score[t]) > bar;
     ties = m - above;
-    for (t = 0; t < n && kept < m; t++) {
-        const float x = score[t];
-        /* A NaN ties with the lowest. */
-        const int tie = ties > 0 && (x == bar || (x != x && bar <= -FLT_MAX));
+    for (t = 0; t < n; t++) {
+        const uint32_t x = ordered(score[t]);
+        const int tie = (x == bar) & (ties > 0);
         ties -= tie;
         out[kept] = ids == NULL ? t : ids[t];
         kept += (x > bar) | tie;
+        if (kept == m) break;
     }
     return kept;
 }
 
 static const lsh_kernels LEVEL(table) = {
     LEVEL_NAME, LEVEL(dot), LEVEL(axpy), LEVEL(gather_axpy), ROW_DOTS,
-    LEVEL(max_abs), LEVEL(sum_squares), LEVEL(sgd), LEVEL(adagrad), kth_largest, LEVEL(top),
+    LEVEL(max_abs), LEVEL(sum_squares), LEVEL(sgd), LEVEL(adagrad), LEVEL(top),
 };
