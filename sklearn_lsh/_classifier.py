@@ -476,7 +476,7 @@ default="lsh"
         rows = as_rows(X)
         weights = self._weights(X, y, sample_weight)
         targets = labels.targets(y, weights)
-        examples, validate = np.arange(X.shape[0]), None
+        examples, validate = np.arange(X.shape[0], dtype=np.int64), None
         if self.early_stopping:
             examples, validate = self._hold_out(X, y, weights, labels, network)
         trainer = Trainer(network, rows, targets, examples, self._options(), progress, validate)
@@ -495,7 +495,7 @@ default="lsh"
     def _hold_out(self, X, y, weights, labels, network):
         """Split off the validation part: the rows to train on, and its score as a callable."""
         train, held_out = train_test_split(
-            np.arange(X.shape[0]), test_size=self.validation_fraction,
+            np.arange(X.shape[0], dtype=np.int64), test_size=self.validation_fraction,
             random_state=network.state["seed"], stratify=None if labels.multilabel else y,
         )
         rows, truth = as_rows(X[held_out]), y[held_out]

@@ -137,15 +137,10 @@ class Network:
             if index == len(settings.hidden_layer_sizes):
                 selector, activation = AllNodes(store, n_out, False), "identity"
             else:
-                selector, activation = self._selector(store, index, by_magnitude), None
-            optimizer = SOLVERS[settings.solver](
-                store, arrays["optimizer"]
-            )
-            layers.append(
-                Layer(
-                    store, selector, optimizer, activation or settings.activation, arrays["used"]
-                )
-            )
+                selector = self._selector(store, index, by_magnitude)
+                activation = settings.activation
+            optimizer = SOLVERS[settings.solver](store, arrays["optimizer"])
+            layers.append(Layer(store, selector, optimizer, activation, arrays["used"]))
         self.engine = Engine(layers, LOSSES[settings.loss]())
         for layer in self.hidden_layers:
             layer.inference = self.inference

@@ -38,7 +38,7 @@ def active_sets(estimator, X):
     sets = []
     for index, size in enumerate(network.settings.hidden_layer_sizes):
         indptr, indices, _ = network.engine.hidden(
-            rows, np.arange(rows.n_rows), index, "selected"
+            rows, np.arange(rows.n_rows, dtype=np.int64), index, "selected"
         )
         found = csr_matrix(
             (np.ones(len(indices), bool), indices, indptr), shape=(rows.n_rows, size)

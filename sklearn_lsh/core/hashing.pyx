@@ -42,7 +42,6 @@ cdef class HashFamily:
         self.n_bits = n_bits
         self.n_tables = n_tables
         self.short_list = 2
-        self.code_cost = self.dim * (1 + n_bits * n_tables) + n_bits * n_tables
         self.matrix = reals(arrays["matrix"])
         self.intercept_row = reals(arrays["intercept_row"])
         self.query_gain = reals(arrays["query_gain"])
@@ -51,6 +50,9 @@ cdef class HashFamily:
         self.norm_plane = reals(arrays["norm_plane"])
         self.centre = reals(arrays["centre"])
         self.norm_bound = reals(arrays["norm_bound"])
+        # The row's norm, its projections on the planes, and the norm coordinate's.
+        norm_cost = self.n_in if self.planes == NULL else self.dim * (1 + n_bits * n_tables)
+        self.code_cost = norm_cost + n_bits * n_tables
 
     @staticmethod
     def draw(n_in, n_bits, n_tables, rng):

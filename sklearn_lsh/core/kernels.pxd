@@ -32,7 +32,8 @@ cdef extern from "simd/kernels.h" nogil:
             const lsh_step *s, const int32_t *idx, const real *val, int32_t n, real *w, real *state
         ) noexcept nogil
         int32_t (*top)(
-            const real *score, const int32_t *ids, int32_t n, int32_t m, uint32_t *key, int32_t *out
+            const real *score, const int32_t *ids, int32_t n, int32_t m, uint32_t *key,
+            int32_t *out,
         ) noexcept nogil
 
 cdef lsh_kernels *kernels

@@ -65,7 +65,16 @@ cdef class LSHSelector(Selector):
             Nodes that share a probed bucket with x in at least one table, ascending.
         hits : ndarray of int32
             In how many of the probed buckets each was met.
+
+        Raises
+        ------
+        ValueError
+            If x has another length, or nodes have no codes here (a cascade that scans).
         """
+        if self.index is None or len(x) != self.store.n_in:
+            raise ValueError(
+                f"retrieve needs tables or codes, and {self.store.n_in} values; got {len(x)}"
+            )
         cdef Scratch s
         cdef SparseVec query
         cdef LayerBuffers buf

@@ -100,7 +100,11 @@ cdef inline real rng_uniform(uint64_t *state) noexcept nogil:
 # Borrow an array's memory. The caller keeps the array alive; the checks are what stands
 # between a wrong dtype and corrupted memory, so they are never compiled out.
 cdef inline void* borrow(object array, str dtype) except? NULL:
-    if array.dtype.str[1:] != dtype or not array.flags.c_contiguous:
+    if (
+        array.dtype.str[1:] != dtype
+        or not array.dtype.isnative
+        or not array.flags.c_contiguous
+    ):
         raise TypeError(
             f"expected a C-contiguous array of {dtype}, got {array.dtype} "
             f"with strides {array.strides}"
