@@ -135,7 +135,8 @@ default="lsh"
 
     n_jobs : int or None, default=None
         Threads. None is one thread and bit-reproducible for a ``random_state``; with more,
-        updates are lock-free and their order, so the result, varies from run to run.
+        updates are lock-free and their order, so the result, varies from run to run. A
+        build without OpenMP uses one thread.
 
     random_state : int, RandomState instance or None, default=None
         Decides initial weights, hash functions, shuffling and dropout.
@@ -470,7 +471,8 @@ default="lsh"
         )
 
     def _n_threads(self):
-        return effective_n_jobs(self.n_jobs) if OPENMP else 1
+        threads = effective_n_jobs(self.n_jobs)
+        return threads if OPENMP else 1
 
     def _train(self, X, y, sample_weight, labels, network, progress, one_epoch):
         rows = as_rows(X)

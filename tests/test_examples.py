@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -56,9 +57,9 @@ def test_import_loads_nothing_optional():
 
 
 def test_documented_parameters_are_the_parameters():
-    documented = LSHMLPClassifier.__doc__.split("Attributes\n")[0]
+    documented = inspect.getdoc(LSHMLPClassifier).split("Attributes\n")[0]
     for parameter in LSHMLPClassifier().get_params():
-        assert f"\n    {parameter} : " in documented, parameter
+        assert f"\n{parameter} : " in documented, parameter
 
 
 @pytest.mark.filterwarnings("ignore")
