@@ -34,15 +34,9 @@ def twin(estimator):
             w.shape, estimator.learning_rate_init, momentum, estimator.alpha
         )
         if settings.solver == "sgd":
-            rule.v = np.column_stack([state["velocity"], state["intercept_velocity"]])
+            rule.v = np.column_stack([state["state"], state["intercept_state"]])
         elif settings.solver == "adagrad":
-            pairs = np.concatenate(
-                [
-                    state["velocity_and_squares"],
-                    state["intercept_velocity_and_squares"][:, None],
-                ],
-                axis=1,
-            )
+            pairs = np.concatenate([state["state"], state["intercept_state"][:, None]], axis=1)
             rule.v, rule.total = np.moveaxis(pairs.astype(float), -1, 0).copy()
         else:
             rule.total = state["row_squares"].astype(float)

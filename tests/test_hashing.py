@@ -242,3 +242,20 @@ def test_auto_search_chooses_and_trains_as_if_it_had_been_asked_for(monkeypatch,
     assert auto.hash_search_ == [chosen]
     for one, other in zip(auto.coefs_, asked.coefs_, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "params, exact",
+    [({"solver": "sgd", "momentum": 0}, True), ({"solver": "sgd"}, False),
+     ({"solver": "rowwise_adagrad", "alpha": 0.01}, True)],
+)
+def test_linear_is_what_the_rates_make_it(params, exact):
+    """Plain gradient descent is linear, with momentum it is not; sketches are right anyway."""
+    X, y = digits(300)  # no renewal but the first
+    estimator = quick(max_iter=1, **params).fit(X, y)
+    optimizer = estimator._network.engine.layers[0].optimizer
+    assert optimizer.linear == exact
+    arrays = estimator._network.state["layers"][0]
+    hashing = arrays["hashing"]
+    expected = reference.sketches(hashing["family"], arrays["weights"], arrays["intercepts"])
+    assert_allclose(hashing["sketches"], expected, atol=1e-4 * np.abs(expected).max())

@@ -131,7 +131,7 @@ cdef class Layer:
         )
         s.multiplications += <int64_t> buf.out.n * x.n
         # Refused rows did not decay either: let their sketches be computed afresh.
-        move.linear = self.optimizer.linear and refused == 0
+        move.linear = self.optimizer.is_linear() and refused == 0
         move.decay = 1 - self.optimizer.learning_rate * self.optimizer.alpha
         move.applied = buf.applied
         self.selector.rows_moved(buf.out_idx, buf.out.n, &move, buf, s)

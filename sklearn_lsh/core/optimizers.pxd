@@ -1,3 +1,4 @@
+from .kernels cimport lsh_step
 from .types cimport SparseVec, int32_t, real
 from .weights cimport WeightStore
 
@@ -15,7 +16,8 @@ cdef class Optimizer:
     cdef public real learning_rate      # set by the schedule between passes
     cdef public real momentum
     cdef public real alpha
-    cdef readonly bint linear           # updates are multiples of the input
+
+    cdef bint is_linear(self) noexcept nogil
 
     cdef int32_t step(
         self, const int32_t *ids, const real *delta, int32_t n, SparseVec *x, real *applied
@@ -24,14 +26,21 @@ cdef class Optimizer:
     cdef real move_row(self, int32_t j, real delta, const Input *u) noexcept nogil
 
 
-cdef class SGD(Optimizer):
-    cdef real *velocity
-    cdef real *intercept_velocity
+cdef class PerWeight(Optimizer):
+    cdef real *state                    # (n_out, n_in, width)
+    cdef real *intercept_state          # (n_out, width)
+    cdef int32_t width
+    cdef void rule(
+        self, const lsh_step *s, const SparseVec *x, real *w, real *state
+    ) noexcept nogil
 
 
-cdef class Adagrad(Optimizer):
-    cdef real *state
-    cdef real *intercept_state
+cdef class SGD(PerWeight):
+    pass
+
+
+cdef class Adagrad(PerWeight):
+    pass
 
 
 cdef class RowwiseAdagrad(Optimizer):

@@ -41,7 +41,14 @@ cdef class Optimizer:
     def __init__(self, WeightStore store, state):
         self.store = store
         self.arrays = state
-        self.linear = False
+
+    @property
+    def linear(self):
+        """Whether updates are multiples of the input, at the present rates."""
+        return self.is_linear()
+
+    cdef bint is_linear(self) noexcept nogil:
+        return False
 
     @staticmethod
     def state_shapes(n_out, n_in):
@@ -84,42 +91,59 @@ cdef class Optimizer:
         return 0
 
 
-cdef class SGD(Optimizer):
-    """Stochastic gradient descent with momentum: ``v = momentum v + lr g; w -= v``."""
-
-    auto_learning_rate = 0.01
+cdef class PerWeight(Optimizer):
+    """Base of the rules with state for every weight; the intercept is one more weight."""
 
     def __init__(self, WeightStore store, state):
         Optimizer.__init__(self, store, state)
-        self.velocity = reals(state["velocity"])
-        self.intercept_velocity = reals(state["intercept_velocity"])
-
-    @staticmethod
-    def state_shapes(n_out, n_in):
-        return {"velocity": (n_out, n_in), "intercept_velocity": (n_out,)}
-
-    cdef real reach(self, int32_t j, real delta, const Input *u) noexcept nogil:
-        return self.learning_rate * fabsf(delta) * u.largest / (1 - self.momentum)
+        self.state = reals(state["state"])
+        self.intercept_state = reals(state["intercept_state"])
+        self.width = state["state"].size // (store.n_out * store.n_in)
 
     cdef real move_row(self, int32_t j, real delta, const Input *u) noexcept nogil:
         cdef lsh_step s
+        cdef SparseVec intercept_input
         cdef real one = 1
+        cdef Py_ssize_t row = <Py_ssize_t> j * self.width
         s.learning_rate = self.learning_rate
         s.momentum = self.momentum
         s.delta = delta
         s.inverse_scale = 1 / self.store.scale[j]
-        kernels.sgd(
-            &s, u.x.idx, u.x.val, u.x.n, self.store.row(j),
-            self.velocity + <Py_ssize_t> j * self.store.n_in,
-        )
+        self.rule(&s, u.x, self.store.row(j), self.state + row * self.store.n_in)
+        intercept_input.idx, intercept_input.val, intercept_input.n = NULL, &one, 1
         s.inverse_scale = 1
-        kernels.sgd(
-            &s, NULL, &one, 1, self.store.intercepts + j, self.intercept_velocity + j
-        )
-        return 0
+        self.rule(&s, &intercept_input, self.store.intercepts + j, self.intercept_state + row)
+        return self.learning_rate * delta  # what SGD without momentum subtracts
+
+    cdef void rule(
+        self, const lsh_step *s, const SparseVec *x, real *w, real *state
+    ) noexcept nogil:
+        """Update the weights w and their state where x holds a coordinate."""
+        pass
 
 
-cdef class Adagrad(Optimizer):
+cdef class SGD(PerWeight):
+    """Stochastic gradient descent with momentum: ``v = momentum v + lr g; w -= v``."""
+
+    auto_learning_rate = 0.01
+
+    @staticmethod
+    def state_shapes(n_out, n_in):
+        return {"state": (n_out, n_in), "intercept_state": (n_out,)}
+
+    cdef bint is_linear(self) noexcept nogil:
+        return self.momentum == 0
+
+    cdef real reach(self, int32_t j, real delta, const Input *u) noexcept nogil:
+        return self.learning_rate * fabsf(delta) * u.largest / (1 - self.momentum)
+
+    cdef void rule(
+        self, const lsh_step *s, const SparseVec *x, real *w, real *state
+    ) noexcept nogil:
+        kernels.sgd(s, x.idx, x.val, x.n, w, state)
+
+
+cdef class Adagrad(PerWeight):
     """The paper's rule: per-weight Adagrad (Duchi et al. 2011) inside momentum.
 
     ``G += g^2; v = momentum v + lr g / sqrt(G + 1e-6); w -= v``, with v and G interleaved.
@@ -127,38 +151,18 @@ cdef class Adagrad(Optimizer):
 
     auto_learning_rate = 0.01
 
-    def __init__(self, WeightStore store, state):
-        Optimizer.__init__(self, store, state)
-        self.state = reals(state["velocity_and_squares"])
-        self.intercept_state = reals(state["intercept_velocity_and_squares"])
-
     @staticmethod
     def state_shapes(n_out, n_in):
-        return {
-            "velocity_and_squares": (n_out, n_in, 2),
-            "intercept_velocity_and_squares": (n_out, 2),
-        }
+        return {"state": (n_out, n_in, 2), "intercept_state": (n_out, 2)}
 
     cdef real reach(self, int32_t j, real delta, const Input *u) noexcept nogil:
         # |g| <= sqrt(G + g^2): a single step is at most lr, the geometric sum of them this.
         return self.learning_rate / (1 - self.momentum)
 
-    cdef real move_row(self, int32_t j, real delta, const Input *u) noexcept nogil:
-        cdef lsh_step s
-        cdef real one = 1
-        s.learning_rate = self.learning_rate
-        s.momentum = self.momentum
-        s.delta = delta
-        s.inverse_scale = 1 / self.store.scale[j]
-        kernels.adagrad(
-            &s, u.x.idx, u.x.val, u.x.n, self.store.row(j),
-            self.state + 2 * <Py_ssize_t> j * self.store.n_in,
-        )
-        s.inverse_scale = 1
-        kernels.adagrad(
-            &s, NULL, &one, 1, self.store.intercepts + j, self.intercept_state + 2 * j
-        )
-        return 0
+    cdef void rule(
+        self, const lsh_step *s, const SparseVec *x, real *w, real *state
+    ) noexcept nogil:
+        kernels.adagrad(s, x.idx, x.val, x.n, w, state)
 
 
 cdef class RowwiseAdagrad(Optimizer):
@@ -175,7 +179,9 @@ cdef class RowwiseAdagrad(Optimizer):
     def __init__(self, WeightStore store, state):
         Optimizer.__init__(self, store, state)
         self.row_squares = reals(state["row_squares"])
-        self.linear = True
+
+    cdef bint is_linear(self) noexcept nogil:
+        return True
 
     @staticmethod
     def state_shapes(n_out, n_in):
