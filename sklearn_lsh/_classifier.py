@@ -368,9 +368,9 @@ default="lsh"
         Raises
         ------
         ValueError
-            If the input is not valid; the estimator is then as it was before. If training
-            diverged (most updates would have made weights overflow); those that could be
-            applied stay.
+            If the input is not valid; the estimator is then as it was before. Or if training
+            diverged (most updates would have made weights overflow); the updates that could
+            be applied stay.
         """
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -390,7 +390,7 @@ default="lsh"
             network, progress = self._new_network(X, labels), Progress()
         else:
             labels, network = self._labels, self._old_network()
-            progress = Progress(self._progress_state)
+            progress = self._progress
             if classes is not None and not np.array_equal(labels.classes, np.unique(classes)):
                 raise ValueError(
                     f"classes={classes!r} is not the same as on the last call to partial_fit, "
@@ -513,21 +513,19 @@ default="lsh"
 
     def _keep(self, labels, network, progress):
         """Set every fitted attribute."""
-        settings, history = network.settings, progress.history()
-        self._labels, self._network, self._progress_state = labels, network, progress.state
+        settings, records = network.settings, progress["history"]
+        self._labels, self._network, self._progress = labels, network, progress
         self.classes_ = labels.classes
         self.n_outputs_ = settings.n_outputs
         self.n_layers_ = len(settings.hidden_layer_sizes) + 2
         self.out_activation_ = "logistic" if settings.loss == "sigmoid" else "softmax"
         self.n_iter_ = progress["n_iter"]
         self.t_ = network.state["n_seen"]
-        self.history_ = history
-        self.loss_curve_ = [float(loss) for loss in history.get("loss", [])]
-        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
+        self.loss_ = records[-1]["loss"] if records else np.nan
         self.best_loss_ = None if self.early_stopping else progress["best_loss"]
-        scores = [float(score) for score in history.get("validation_score", [])]
-        self.validation_scores_ = scores if self.early_stopping else None
-        self.best_validation_score_ = max(scores, default=None) if self.early_stopping else None
+        scores = [r["validation_score"] for r in records] if self.early_stopping else None
+        self.validation_scores_ = scores
+        self.best_validation_score_ = max(scores) if scores else None
         if settings.selection == "lsh":
             self.hash_search_ = network.hash_search
 
@@ -536,23 +534,37 @@ default="lsh"
     @property
     def coefs_(self):
         """Weights of each layer, (n_in, n_out)."""
-        return [layer["weights"].T for layer in self._fitted_layers("coefs_")]
+        layers = self._fitted("coefs_", "_network").state["layers"]
+        return [layer["weights"].T for layer in layers]
 
     @property
     def intercepts_(self):
         """Intercepts of each layer, (n_out,)."""
-        return [layer["intercepts"] for layer in self._fitted_layers("intercepts_")]
+        layers = self._fitted("intercepts_", "_network").state["layers"]
+        return [layer["intercepts"] for layer in layers]
 
-    def _fitted_layers(self, name):
-        if "_network" not in self.__dict__:
+    @property
+    def history_(self):
+        """One array per quantity, one row per epoch."""
+        return self._fitted("history_", "_progress").history()
+
+    @property
+    def loss_curve_(self):
+        """Training loss of each epoch."""
+        records = self._fitted("loss_curve_", "_progress")["history"]
+        return [record["loss"] for record in records]
+
+    def _fitted(self, name, private):
+        if private not in self.__dict__:
             raise AttributeError(f"{type(self).__name__} has no {name} before fit")
-        return self._network.state["layers"]
+        return self.__dict__[private]
 
     def __getstate__(self):
         state = super().__getstate__().copy()
         if "_network" in state:
             labels = state.pop("_labels")
             state["_network"] = state["_network"].state
+            state["_progress"] = state["_progress"].state
             state["_multilabel"] = labels.multilabel
         return state
 
@@ -560,6 +572,7 @@ default="lsh"
         state = state.copy()
         if "_network" in state:
             state["_network"] = Network(state["_network"])
+            state["_progress"] = Progress(state["_progress"])
             state["_labels"] = Labels(state["classes_"], state.pop("_multilabel"))
         super().__setstate__(state)
 

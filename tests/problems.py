@@ -33,7 +33,7 @@ def same_model(a, b):
 
 def _frozen(estimator):
     state = pickle.loads(pickle.dumps(estimator.__getstate__()))
-    return _bits({k: v for k, v in state.items() if k.endswith("_") or k == "_network"})
+    return _bits({k: v for k, v in state.items() if k.endswith("_") or k in ("_network", "_progress")})
 
 
 def _bits(value):
