@@ -33,7 +33,8 @@ def same_model(a, b):
 
 def _frozen(estimator):
     state = pickle.loads(pickle.dumps(estimator.__getstate__()))
-    return _bits({k: v for k, v in state.items() if k.endswith("_") or k in ("_network", "_progress")})
+    kept = {k: v for k, v in state.items() if k.endswith("_")}
+    return _bits({**kept, **{k: state[k] for k in ("_network", "_progress") if k in state}})
 
 
 def _bits(value):
