@@ -2,6 +2,7 @@
 
 import _thread
 import pickle
+import signal
 import threading
 import time
 import warnings
@@ -464,6 +465,15 @@ def test_diverging_update_of_a_good_model_leaves_it_finite():
 # ---- Ctrl-C and threads --------------------------------------------------------------------
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as in a terminal: shells start background jobs, and so some CI, without it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("warm", [False, True])
 @pytest.mark.parametrize("search", ["tables", "scan"])
 def test_interrupted_fit_leaves_a_consistent_estimator(search, warm):
@@ -491,6 +501,7 @@ def test_interrupted_fit_leaves_a_consistent_estimator(search, warm):
     assert estimator.partial_fit(X, Y).score(X, Y) > 0.8
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_interrupt_before_the_first_epoch_ends():
     estimator = quick((4000,), selection="all", max_iter=1)
     data, labels = np.tile(X, (60, 1)), np.tile(Y, 60)
