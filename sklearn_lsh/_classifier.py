@@ -414,13 +414,17 @@ default="lsh"
 
     @contextmanager
     def _all_or_nothing(self):
-        """An error leaves every attribute as it was; Ctrl-C keeps what has been learned."""
+        """An error leaves every attribute as it was, and so does Ctrl-C before training.
+
+        Once training, Ctrl-C keeps what has been learned: ``_train`` marks the exception.
+        """
         before = vars(self).copy()
         try:
             yield
-        except Exception:
-            vars(self).clear()
-            vars(self).update(before)
+        except BaseException as error:
+            if not getattr(error, "kept", False):
+                vars(self).clear()
+                vars(self).update(before)
             raise
 
     def _settings(self, n_features, labels):
@@ -488,9 +492,10 @@ default="lsh"
                 trainer.should_stop()  # moves the adaptive schedule on
             else:
                 trainer.run()
-        except KeyboardInterrupt:
-            # Ctrl-C: what has been learned is kept, and the tables match the weights.
+        except KeyboardInterrupt as interrupt:
+            # What has been learned is kept, and the tables match the weights.
             self._keep(labels, network, progress)
+            interrupt.kept = True
             raise
         self._keep(labels, network, progress)
 
@@ -504,7 +509,9 @@ default="lsh"
         held_weights = None if weights is None else weights[held_out]
 
         def validate():
+            network.set_inference(self.inference)
             outputs = self._outputs(network, rows)
+            network.set_inference("auto")  # training goes on with its own selection
             found = labels.decide(labels.probabilities(outputs), network.settings.loss)
             right = (found == truth).reshape(len(truth), -1).all(axis=1)
             return float(np.average(right, weights=held_weights))

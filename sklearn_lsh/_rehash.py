@@ -36,7 +36,7 @@ class Rehasher:
     Attributes
     ----------
     multiplications : int
-        Spent on renewing bases so far; re-encoding is counted in the workspaces.
+        Spent on renewing bases so far; the rest is counted in the workspaces.
     """
 
     def __init__(self, network, workspaces):
@@ -158,7 +158,9 @@ class Rehasher:
             width = rows.n_features
         else:
             engine = self.network.engine
-            indptr, indices, data = engine.hidden(rows, sample, index - 1, "outputs")
+            indptr, indices, data = engine.hidden(
+                rows, sample, index - 1, "outputs", self.workspaces[0]
+            )
             width = self.network.settings.hidden_layer_sizes[index - 1]
         return csr_array((data, indices, indptr), shape=(len(sample), width))
 

@@ -42,8 +42,8 @@ def resolve_settings(params, n_features, n_outputs, loss):
         hash_search=params["hash_search"],
         hash_ranking=params["hash_ranking"],
         hash_bits=tuple(resolve_bits(params["hash_bits"], size) for size in sizes),
-        hash_tables=params["hash_tables"],
-        hash_probes=params["hash_probes"],
+        hash_tables=int(params["hash_tables"]),
+        hash_probes=int(params["hash_probes"]),
     )
 
 

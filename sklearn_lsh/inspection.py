@@ -35,10 +35,11 @@ def active_sets(estimator, X):
     [[10, 10, 10, 10, 10]]
     """
     network, rows = _prepare(estimator, X)
+    workspace = network.engine.workspaces(1)[0]
     sets = []
     for index, size in enumerate(network.settings.hidden_layer_sizes):
         indptr, indices, _ = network.engine.hidden(
-            rows, np.arange(rows.n_rows, dtype=np.int64), index, "selected"
+            rows, np.arange(rows.n_rows, dtype=np.int64), index, "selected", workspace
         )
         found = csr_matrix(
             (np.ones(len(indices), bool), indices, indptr), shape=(rows.n_rows, size)

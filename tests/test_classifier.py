@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_array_equal
 from problems import digits, multilabel, quick, same_model
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.model_selection import train_test_split
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -513,6 +514,41 @@ def test_interrupt_before_the_first_epoch_ends():
     assert np.isfinite(estimator.predict_proba(X)).all()
     assert np.isnan(estimator.loss_)
     pickle.loads(pickle.dumps(estimator)).predict(X)
+
+
+def test_interrupt_before_training_changes_nothing(monkeypatch):
+    """Not even the number of features, which the old network's memory depends on."""
+    estimator = quick(max_iter=1).fit(X, Y)
+    before = estimator.predict_proba(X)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sklearn_lsh._network.Network.create", interrupted)
+    wider = np.hstack([X, X])
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(wider, Y)
+    assert_array_equal(estimator.predict_proba(X), before)
+    with pytest.raises(ValueError, match="features"):
+        estimator.predict(wider)
+
+
+def test_engine_refuses_rows_of_another_width():
+    estimator = quick(max_iter=1).fit(X, Y)
+    estimator.n_features_in_ *= 2  # whatever led to it
+    with pytest.raises(ValueError, match="128 features in a network for 64"):
+        estimator.predict(np.hstack([X, X]))
+
+
+@pytest.mark.parametrize("inference", ["auto", "all"])
+def test_validation_scores_are_those_of_predict(inference):
+    """With all weights kept from the only epoch, held-out rows score as they do afterwards."""
+    estimator = quick(early_stopping=True, max_iter=1, inference=inference).fit(X, Y)
+    seed = estimator._network.state["seed"]
+    _, held_out = train_test_split(
+        np.arange(len(X)), test_size=estimator.validation_fraction, random_state=seed, stratify=Y
+    )
+    assert estimator.validation_scores_ == [estimator.score(X[held_out], Y[held_out])]
 
 
 @pytest.mark.skipif(not OPENMP, reason="built without OpenMP")

@@ -12,8 +12,8 @@ from libc.stdlib cimport calloc, free
 
 from .layer cimport Layer
 from .losses cimport Loss
-from .rows cimport Rows
 from .lsh cimport LSHSelector
+from .rows cimport Rows
 from .types cimport (
     LayerBuffers, SparseVec, borrow, int32_t, int64_t, ints, mix, real, reals, uint64_t,
 )
@@ -78,6 +78,12 @@ cdef class Engine:
         """Workspaces for a pass on n_threads threads; one list may serve many passes."""
         return [Workspace(self.layers) for _ in range(n_threads)]
 
+    def check_rows(self, Rows rows):
+        """The last guard of the workspaces' memory: they are as wide as the network's input."""
+        n_in = (<Layer> self.layers[0]).store.n_in
+        if rows.n_features != n_in:
+            raise ValueError(f"rows of {rows.n_features} features in a network for {n_in}")
+
     # ---- training --------------------------------------------------------------------
 
     def train(
@@ -100,6 +106,7 @@ cdef class Engine:
         """
         cdef const int64_t *row = <const int64_t *> borrow(order, "i8")
         cdef int thread, n_threads = len(workspaces)
+        self.check_rows(rows)
         cdef Space **spaces = gather(workspaces)
         for thread in prange(
             n_threads, num_threads=n_threads, schedule="static", chunksize=1, nogil=True
@@ -241,6 +248,7 @@ cdef class Engine:
         cdef double *p = <double *> borrow(out, "f8")
         cdef int n_threads = len(workspaces)
         cdef int64_t overflown = 0
+        self.check_rows(rows)
         cdef Space **spaces = gather(workspaces)
         for i in prange(
             start, stop, num_threads=n_threads, schedule="dynamic", chunksize=16, nogil=True
@@ -262,7 +270,7 @@ cdef class Engine:
         self.loss.probabilities(out.out.val, out.out.n, p)
         return 0
 
-    def hidden(self, Rows rows, nodes, int l, str what):
+    def hidden(self, Rows rows, nodes, int l, str what, Workspace ws):
         """What hidden layer l selects ("selected") or outputs ("outputs") for some rows.
 
         Parameters
@@ -272,6 +280,8 @@ cdef class Engine:
             Row numbers.
         l : int
         what : {"selected", "outputs"}
+        ws : Workspace
+            Counts the multiplications.
 
         Returns
         -------
@@ -280,7 +290,7 @@ cdef class Engine:
         values : ndarray of float32
             Pre-activations of the selected nodes, or the non-zero outputs.
         """
-        cdef Workspace ws = Workspace(self.layers)
+        self.check_rows(rows)
         cdef LayerBuffers *buf = &ws.space.layers[l]
         cdef const int64_t *row = <const int64_t *> borrow(nodes, "i8")
         cdef Py_ssize_t t, n = len(nodes)
@@ -315,6 +325,7 @@ cdef class Engine:
         cdef Py_ssize_t i
         cdef int l
         cdef SparseVec *x
+        self.check_rows(rows)
         found = np.zeros(self.n_hidden, np.int64)
         wanted = np.zeros(self.n_hidden, np.int64)
         cdef int64_t *f = <int64_t *> borrow(found, "i8")

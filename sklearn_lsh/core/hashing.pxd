@@ -5,7 +5,6 @@ from .weights cimport WeightStore
 cdef class HashFamily:
     cdef readonly int32_t n_in, n_bits, n_tables, dim
     cdef readonly object arrays
-    cdef int32_t short_list     # of the cascade, in multiples of the active set
     cdef int32_t code_cost      # multiplications that encode a row whose sketch is known
     cdef real *matrix           # (n_in, dim): a vector's sketch is matrix' v + intercept_row * v0
     cdef real *intercept_row    # (dim,)

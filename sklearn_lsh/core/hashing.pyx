@@ -41,7 +41,6 @@ cdef class HashFamily:
         self.n_in, self.dim = arrays["matrix"].shape
         self.n_bits = n_bits
         self.n_tables = n_tables
-        self.short_list = 2
         self.matrix = reals(arrays["matrix"])
         self.intercept_row = reals(arrays["intercept_row"])
         self.query_gain = reals(arrays["query_gain"])
@@ -100,7 +99,7 @@ cdef class HashFamily:
     cdef void row_codes(
         self, WeightStore store, int32_t j, const real *sketch, real *margin, int32_t *codes
     ) noexcept nogil:
-        """The codes of row j, one a table. margin is scratch of 2 max(dim, planes)."""
+        """The codes of row j, one a table. margin is scratch for all planes and a sketch."""
         cdef int32_t m = self.n_tables * self.n_bits, t, k
         cdef real *centred = margin + m
         cdef real slack

@@ -19,6 +19,8 @@ from .weights cimport WeightStore
 
 from .selection import SELECTIONS
 
+# The cascade's short list, in multiples of the active set.
+cdef int32_t SHORT_LIST = 2
 # Marks in LSHSelector.dirty.
 cdef unsigned char STALE_CODE = 1, STALE_SKETCH = 2
 
@@ -49,7 +51,7 @@ cdef class LSHSelector(Selector):
         self.arrays = arrays
         self.sketches = reals(arrays["sketches"])
         self.dirty = <unsigned char *> borrow(arrays["dirty"], "u1")
-        covered = n_active * (1 if ranking.needs_codes else family.short_list)
+        covered = n_active * (1 if ranking.needs_codes else SHORT_LIST)
         self.exhaustive = covered >= self.n_nodes
 
     def retrieve(self, x):
@@ -209,7 +211,7 @@ cdef class Cascade(Ranking):
     cdef void choose(
         self, LSHSelector lsh, SparseVec *x, LayerBuffers *buf, Scratch *s
     ) noexcept nogil:
-        cdef int32_t n, t, wanted = lsh.family.short_list * lsh.n_active
+        cdef int32_t n, t, wanted = SHORT_LIST * lsh.n_active
         cdef int32_t dim = lsh.family.dim
         if lsh.index is None:
             n = lsh.n_nodes
