@@ -7,7 +7,9 @@ The rooms, in the order in which a call to ``fit`` walks through them:
 ``_resolve``     what each ``"auto"`` stands for
 ``_network``     owns every array; builds the compiled layers over them; persistence
 ``_training``    epochs, shuffling, schedules, stopping, history
-``_rehash``      when hash functions and tables are renewed, and how
+``_rehash``      when hash functions are renewed and moved rows re-encoded
+``_renewal``     how they are renewed
+``_calibration`` how long sketches and short lists must be, measured on a sample
 ``_pace``        cuts long work into calls between which Ctrl-C is heard
 ``core``         the compiled rooms; ``core/engine.pyx`` holds every parallel loop
 ``inspection``   active sets and their recall

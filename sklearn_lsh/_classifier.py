@@ -63,12 +63,12 @@ default="lsh"
         What is hashed: centred inputs in the subspace of their principal directions, or
         the raw norm-augmented vectors of the paper.
 
-    hash_search : {"auto", "scan", "tables"}, default="auto"
-        Where candidates come from: buckets of hash tables, or a pass over every node's
-        sketch (or codes). "auto" is "tables" for the rankings that need them; for "cascade"
-        it is "scan" in layers of less than 16,384 nodes, and beyond it counts the cost of
-        both on some rows and takes tables where they save a factor of four. See
-        ``hash_search_``.
+    hash_search : {"auto", "scan", "cells", "tables"}, default="auto"
+        Where candidates come from: a pass over every node's sketch (or codes); the most
+        promising of the cells that k-means divides the sketches into; buckets of hash
+        tables. "auto" is "tables" for the rankings that need them. For "cascade" it is what
+        costs least, measured on some rows whenever hash functions are renewed: a scan, cells
+        in layers of 2,048 nodes and more, or all exact activations. See ``hash_search_``.
 
     hash_ranking : {"cascade", "collisions", "union"}, default="cascade"
         How candidates become the active set: ranked by sketch, then by exact activation;
@@ -81,8 +81,10 @@ default="lsh"
     hash_tables : int, default=32
         Number of tables, L of the paper.
 
-    hash_probes : int, default=10
-        Buckets looked up in each table, the input's own included (ten, as in the paper).
+    hash_probes : int or "auto", default="auto"
+        Buckets looked up in each table, the input's own included. "auto" measures how many
+        it takes to meet 95 % of the exact top nodes; where nodes are not ranked by sketch it
+        is ten, as in the paper.
 
     solver : {"rowwise_adagrad", "adagrad", "sgd"}, default="rowwise_adagrad"
         Per-example updates: Adagrad with one accumulator a neuron and no momentum;
@@ -157,8 +159,8 @@ default="lsh"
         (one column per hidden layer), ``multiplications`` (those performed over those of the
         dense network, see the user guide), ``validation_score`` (NaN without early stopping).
     hash_search_ : list of str
-        For each hidden layer "scan" or "tables"; "exact" where the layer is too narrow for
-        hashing to save anything. Only with ``selection="lsh"``.
+        For each hidden layer "scan", "cells" or "tables"; "exact" where hashing would save
+        nothing. Only with ``selection="lsh"``.
     loss_ : float
         Mean training loss of the last epoch, without the L2 term.
     loss_curve_ : list of float
@@ -216,11 +218,13 @@ default="lsh"
         ],
         "inference": [StrOptions({"auto", "exact", "all"})],
         "hash_family": [StrOptions(set(HASH_FAMILIES))],
-        "hash_search": [StrOptions({"auto", "scan", "tables"})],
+        "hash_search": [StrOptions({"auto", "scan", "cells", "tables"})],
         "hash_ranking": [StrOptions(set(RANKINGS))],
         "hash_bits": [StrOptions({"auto"}), Interval(Integral, 1, 24, closed="both")],
         "hash_tables": [Interval(Integral, 1, 10000, closed="both")],
-        "hash_probes": [Interval(Integral, 1, 10000, closed="both")],
+        "hash_probes": [
+            StrOptions({"auto"}), Interval(Integral, 1, 10000, closed="both")
+        ],
         "solver": [StrOptions(set(SOLVERS))],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
@@ -253,7 +257,7 @@ default="lsh"
         hash_ranking="cascade",
         hash_bits="auto",
         hash_tables=32,
-        hash_probes=10,
+        hash_probes="auto",
         solver="rowwise_adagrad",
         alpha=0.0,
         learning_rate="constant",

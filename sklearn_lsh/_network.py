@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from .core.cells import Cells
 from .core.engine import Engine
 from .core.hashing import HASH_FAMILIES, Probing
 from .core.layer import Layer
@@ -19,12 +20,14 @@ from .core.selection import SELECTIONS, AllNodes
 from .core.tables import CodeScan, HashTables
 from .core.weights import WeightStore
 
-FORMAT = 1
+FORMAT = 2
 
 # Rank by magnitude where a strongly negative pre-activation is as active as a positive one.
 RANKED_BY_MAGNITUDE = ("tanh", "identity")
-# Layers narrower than this scan the sketches without asking; wider ones measure both ways.
-SCAN_WIDTH = 16384
+# The cascade's short list before it is measured, in multiples of the active set.
+SHORT_LIST = 2
+# hash_probes="auto" before it is measured, and where nothing is: the paper's number.
+PROBES = 10
 # A bucket yields at most this many times its fair share, n_nodes / 2**n_bits.
 CROWDED = 16
 
@@ -46,7 +49,7 @@ class Settings:
     hash_ranking: str
     hash_bits: tuple
     hash_tables: int
-    hash_probes: int
+    hash_probes: int | str
 
     @property
     def shapes(self):
@@ -159,14 +162,17 @@ class Network:
         )
         ranking = RANKINGS[settings.hash_ranking]()
         nodes = None
-        if hashing["search"] == "tables":
+        probing = Probing(
+            n_bits, settings.hash_tables, hashing["n_probes"], ranking.directed, by_magnitude
+        )
+        if hashing["search"] == "cells":
+            probing = Cells(hashing["cells"])
+            nodes = HashTables(hashing["index"], int(np.log2(probing.n_cells)))
+        elif hashing["search"] == "tables":
             crowd = max(1, CROWDED * store.n_out // 2**n_bits)
             nodes = HashTables(hashing["index"], n_bits, crowd)
         elif ranking.needs_codes:
             nodes = CodeScan(hashing["index"], n_bits)
-        probing = Probing(
-            n_bits, settings.hash_tables, settings.hash_probes, ranking.directed, by_magnitude
-        )
         return LSHSelector(store, k, by_magnitude, family, nodes, probing, ranking, hashing)
 
     @property
@@ -176,29 +182,24 @@ class Network:
 
     @property
     def hash_search(self):
-        """Where each hidden layer's candidates come from: "scan", "tables" or "exact"."""
+        """Each hidden layer's candidates come from: "scan", "cells", "tables" or "exact"."""
         hashings = [layer["hashing"] for layer in self.state["layers"][:-1]]
         return [
             "exact" if layer.selector.exhaustive else hashing["search"]
             for layer, hashing in zip(self.hidden_layers, hashings, strict=True)
         ]
 
-    def must_choose_search(self, index):
-        """Whether scan or tables is still to be decided for a hidden layer, by measuring."""
-        settings = self.settings
-        return (
-            settings.hash_search == "auto"
-            and not RANKINGS[settings.hash_ranking].needs_codes
-            and settings.hidden_layer_sizes[index] >= SCAN_WIDTH
-        )
-
-    def set_search(self, index, search):
-        """Let a hidden layer's candidates come from "scan" or "tables"; empty at first."""
-        hashing = self.state["layers"][index]["hashing"]
-        hashing["search"] = search
-        hashing.pop("index", None)
-        _add_index(hashing, self.settings, index)
-        self._assemble()
+    def replace_hashing(self, index, hashing):
+        """Give a hidden layer other hash functions: all of them, or none if interrupted."""
+        self.fold_scales()
+        arrays = self.state["layers"][index]
+        before, arrays["hashing"] = arrays["hashing"], hashing
+        try:
+            self._assemble()
+        except BaseException:
+            arrays["hashing"] = before
+            self._assemble()
+            raise
 
     def set_inference(self, inference):
         """Choose how nodes are selected for prediction: "auto", "exact" or "all"."""
@@ -249,25 +250,22 @@ def _new_hashing(settings, index, rng):
     family = HASH_FAMILIES[settings.hash_family].draw(n_in, n_bits, n_tables, rng)
     search = settings.hash_search
     needs_codes = RANKINGS[settings.hash_ranking].needs_codes
-    if search == "auto":
+    if search in ("auto", "cells"):
+        # Cells are drawn once the layer has seen inputs.
         search = "tables" if needs_codes else "scan"
     hashing = {
         "search": search,
         "family": family,
         "sketches": np.zeros((n_out, family["matrix"].shape[1]), np.float32),
         "dirty": np.full(n_out, 2, np.uint8),
+        "n_probes": PROBES if settings.hash_probes == "auto" else settings.hash_probes,
+        "short_list": min(n_out, SHORT_LIST * settings.n_active[index]),
     }
-    _add_index(hashing, settings, index)
-    return hashing
-
-
-def _add_index(hashing, settings, index):
-    """Give one hidden layer's hashing the arrays of an empty index, if it needs one."""
-    tables = hashing["search"] == "tables"
-    if tables or RANKINGS[settings.hash_ranking].needs_codes:
-        hashing["index"] = (HashTables if tables else CodeScan).empty(
-            settings.hidden_layer_sizes[index], settings.hash_tables, settings.hash_bits[index]
+    if search == "tables" or needs_codes:
+        hashing["index"] = (HashTables if search == "tables" else CodeScan).empty(
+            n_out, n_tables, n_bits
         )
+    return hashing
 
 
 def _thaw(container):

@@ -1,31 +1,43 @@
-"""Keeping hash functions and tables in step with the weights: what is done, and when."""
+"""Keeping hash functions and tables in step with the weights: when.
+
+Re-encoding follows a clock: the rows that moved are filed anew. Hash functions are renewed
+when recall, measured on a few coming examples, has drifted from what it was; how they are
+renewed is in ``_renewal``.
+"""
 
 import numpy as np
-from scipy.sparse import csr_array
-from threadpoolctl import threadpool_limits
 
-from ._network import RANKED_BY_MAGNITUDE
+from ._calibration import RECALL
+from ._renewal import Renewal, layer_inputs
 from .core.lsh import LSHSelector
 
-# Inputs of a layer that its basis is estimated from.
-SAMPLE_SIZE = 256
-# Examples until a basis is renewed: at once, then after FIRST_RENEWAL, every gap twice the
-# one before. A layer's inputs change fastest at first (the paper's code and SLIDE agree).
-FIRST_RENEWAL = 512
+# Inputs of a layer that its basis is estimated from, and further ones that recall is measured
+# on: fewer for wide networks, where one exact answer costs more.
+BASIS_ROWS = 256
+RECALL_ROWS = (8, 64)
+RECALL_NODES = 2**22
+# Recall this far below what was aimed for calls for a renewal, one that aims higher by what
+# was lost (at most for the highest). So does recall this far above what the last renewal
+# reached, since it could be had for less.
+DRIFT = 0.02
+SURPLUS = 0.01
+HIGHEST_RECALL = 0.995
+# Examples between two measurements: doubled where nothing drifted, halved where recall fell,
+# unless renewals would then take more than this share of all multiplications. After a gap of
+# CALM_GAP without a fall, layers aim no higher than usual again.
+SHORTEST_GAP = 512
+CALM_GAP = 8192
+LONGEST_GAP = 32768
+BUDGET = 0.3
 # Examples between two re-encodings of the rows that moved: growing from the first gap to the
 # longest.
 FIRST_ENCODING = 64
 ENCODING_GROWTH = 1.25
 LONGEST_ENCODING = 2048
-# Rows on which a wide layer's tables and scan are compared. Tables answer with fewer of the
-# best nodes, so they are chosen only if they save this factor and find this share of them.
-SEARCH_ROWS = 64
-TABLES_MUST_SAVE = 4
-TABLES_MUST_FIND = 0.9
 
 
 class Rehasher:
-    """Renews the bases of a network's hashed layers and re-encodes the rows that moved.
+    """Watches over a network's hashed layers while it is trained.
 
     Parameters
     ----------
@@ -36,31 +48,43 @@ class Rehasher:
     Attributes
     ----------
     multiplications : int
-        Spent on renewing bases so far; the rest is counted in the workspaces.
+        Spent on renewals so far; the rest is counted in the workspaces.
     """
 
     def __init__(self, network, workspaces):
         self.network = network
         self.workspaces = workspaces
         self.multiplications = 0
+        sizes = network.settings.hidden_layer_sizes
+        self.hashed = [
+            index
+            for index, layer in enumerate(network.hidden_layers)
+            if isinstance(layer.selector, LSHSelector)
+            and (layer.selector.family.adaptive or not layer.selector.exhaustive)
+        ]
         self.clock = network.state.setdefault(
             "rehash",
             {
                 "renew_at": 0,
-                "renew_gap": FIRST_RENEWAL,
+                "renew_gap": SHORTEST_GAP,
                 "encode_at": FIRST_ENCODING,
                 "encode_gap": FIRST_ENCODING,
+                # Per hidden layer: what renewals aim for, and what the last one reached.
+                "aim": [RECALL] * len(sizes),
+                "reached": [0.0] * len(sizes),
             },
         )
-        self.hashed = [
-            index
-            for index, layer in enumerate(network.hidden_layers)
-            if isinstance(layer.selector, LSHSelector) and not layer.selector.exhaustive
-        ]
+        width = max([sizes[index] for index in self.hashed], default=1)
+        self.n_recall_rows = int(np.clip(RECALL_NODES // width, *RECALL_ROWS))
+
+    @property
+    def sample_size(self):
+        """How many rows ``run`` wants."""
+        return BASIS_ROWS + self.n_recall_rows
 
     @property
     def encodes(self):
-        """Whether codes or sketches go stale between renewals of the basis."""
+        """Whether codes or sketches go stale between renewals."""
         # Linear updates keep sketches exact: without codes there is nothing to do.
         layers = [self.network.hidden_layers[index] for index in self.hashed]
         return any(
@@ -78,63 +102,14 @@ class Rehasher:
         return at - self.network.state["n_seen"]
 
     def run(self, rows, sample):
-        """Do what is due, given the row numbers of recent (or coming) examples."""
+        """Do what is due, given the numbers of ``sample_size`` coming (or recent) rows."""
         seen, clock = self.network.state["n_seen"], self.clock
-        if seen >= clock["renew_at"]:
-            for index in self.hashed:
-                self.renew(index, rows, sample)
-                if seen == 0 and self.network.must_choose_search(index):
-                    self.choose_search(index, rows)
-            clock["renew_at"] = seen + clock["renew_gap"]
-            clock["renew_gap"] *= 2
-        elif self.encodes and seen >= clock["encode_at"]:
-            self.settle()
         if self.encodes and seen >= clock["encode_at"]:
+            self.settle()
             clock["encode_at"] = seen + int(clock["encode_gap"])
-            clock["encode_gap"] = min(
-                LONGEST_ENCODING, clock["encode_gap"] * ENCODING_GROWTH
-            )
-
-    def renew(self, index, rows, sample):
-        """Adapt the hash functions of one layer to a sample of its inputs; rebuild."""
-        engine, state = self.network.engine, self.network.state
-        inputs = self._inputs(index, rows, np.asarray(sample, np.int64))
-        rng = np.random.default_rng([state["seed"], 1, state["n_seen"], index])
-        family = self.network.hidden_layers[index].selector.family
-        hashing = state["layers"][index]["hashing"]
-        # One BLAS thread: results must not depend on the machine's number of cores.
-        with threadpool_limits(1, user_api="blas"):
-            changes, spent = family.renew(inputs, rng)
-        self.multiplications += spent
-        if changes:
-            hashing["dirty"][:] = 2
-        for name, values in changes.items():
-            hashing["family"][name][...] = values
-        everyone = np.arange(len(hashing["dirty"]), dtype=np.int32)
-        engine.refresh_sketches(index, everyone, self.workspaces)
-        self._renew_norms(index, family)
-        if "index" in hashing:
-            engine.encode(index, everyone, self.workspaces)
-
-    def choose_search(self, index, rows):
-        """Scan or tables for a wide layer: whichever costs less, counted on some rows.
-
-        Tables find fewer of the best nodes, so they have to be much cheaper.
-        """
-        counts = {}
-        for search in ("tables", "scan"):
-            self.network.set_search(index, search)
-            self.rebuild()
-            engine = self.network.engine
-            workspaces = engine.workspaces(1)
-            found, wanted = engine.recall(rows, 0, min(rows.n_rows, SEARCH_ROWS), workspaces)
-            spent = engine.totals(workspaces)["multiplications"]
-            counts[search] = (spent, found[index] / wanted[index])
-            self.multiplications += spent
-        cheaper = TABLES_MUST_SAVE * counts["tables"][0] < counts["scan"][0]
-        if cheaper and counts["tables"][1] > TABLES_MUST_FIND * counts["scan"][1]:
-            self.network.set_search(index, "tables")
-            self.rebuild()
+            clock["encode_gap"] = min(LONGEST_ENCODING, clock["encode_gap"] * ENCODING_GROWTH)
+        if seen >= clock["renew_at"]:
+            self._renew_what_drifted(rows, np.asarray(sample, np.int64))
 
     def settle(self):
         """Re-encode every row that moved since its code was computed."""
@@ -152,22 +127,54 @@ class Rehasher:
             self.network.state["layers"][index]["hashing"]["dirty"][:] = 2
         self.settle()
 
-    def _inputs(self, index, rows, sample):
-        if index == 0:
-            indptr, indices, data = rows.sample(sample)
-            width = rows.n_features
-        else:
-            engine = self.network.engine
-            indptr, indices, data = engine.hidden(
-                rows, sample, index - 1, "outputs", self.workspaces[0]
+    def _renew_what_drifted(self, rows, sample):
+        clock = self.clock
+        held_out = sample[BASIS_ROWS:] if len(sample) > BASIS_ROWS else sample
+        found = self._recall(rows, held_out)
+        drifted = [index for index in self.hashed if self._has_drifted(index, found[index])]
+        fell = any(found[index] < clock["reached"][index] for index in drifted)
+        before = self.multiplications
+        for index in drifted:
+            inputs = layer_inputs(self.network, index, rows, sample, self.workspaces[0])
+            renewal = Renewal(
+                self.network, index, inputs[:BASIS_ROWS], inputs[-len(held_out) :],
+                clock["aim"][index], self.workspaces,
             )
-            width = self.network.settings.hidden_layer_sizes[index - 1]
-        return csr_array((data, indices, indptr), shape=(len(sample), width))
+            renewal.run()
+            self.multiplications += renewal.multiplications
+        if drifted:
+            found = self._recall(rows, held_out)
+        for index in drifted:
+            clock["reached"][index] = found[index]
+        gap = clock["renew_gap"] // 2 if fell else 2 * clock["renew_gap"]
+        gap = max(gap, self._affordable_gap(self.multiplications - before))
+        clock["renew_gap"] = int(np.clip(gap, SHORTEST_GAP, LONGEST_GAP))
+        clock["renew_at"] = self.network.state["n_seen"] + clock["renew_gap"]
 
-    def _renew_norms(self, index, family):
-        arrays = self.network.state["layers"][index]
-        weights, intercepts = arrays["weights"], arrays["intercepts"]
-        self.network.fold_scales()
-        norms2 = np.einsum("ij,ij->i", weights, weights) + intercepts**2
-        centred = self.network.settings.activation not in RANKED_BY_MAGNITUDE
-        family.renew_norms(arrays["hashing"]["sketches"], norms2, centred)
+    def _has_drifted(self, index, found):
+        """Whether a layer's hash functions are to be renewed, given its recall now."""
+        clock, selector = self.clock, self.network.hidden_layers[index].selector
+        if not selector.aims:
+            return True  # the paper's rankings: renewed by the clock alone
+        if clock["reached"][index] == 0 or selector.exhaustive:
+            return True  # cheaper than exact answers may be possible by now
+        aim, reached = clock["aim"][index], clock["reached"][index]
+        if found < min(reached, RECALL) - DRIFT:
+            clock["aim"][index] = min(HIGHEST_RECALL, max(aim, RECALL + reached - found))
+            return True
+        if found > reached + SURPLUS or (aim > RECALL and clock["renew_gap"] >= CALM_GAP):
+            clock["aim"][index] = RECALL
+            return True
+        return False
+
+    def _recall(self, rows, held_out):
+        """Each hidden layer's share of the exact top nodes that its selection finds."""
+        if not any(self.network.hidden_layers[index].selector.aims for index in self.hashed):
+            return [0.0] * len(self.network.hidden_layers)
+        found, wanted = self.network.engine.recall(rows, held_out, self.workspaces[0])
+        return [float(f) for f in found / np.maximum(wanted, 1)]
+
+    def _affordable_gap(self, spent):
+        """Examples until a renewal that cost ``spent`` may be repeated."""
+        trained, examples = self.network.engine.spent(self.workspaces)
+        return spent * examples / (BUDGET * trained) if trained else 0

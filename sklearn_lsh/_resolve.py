@@ -26,8 +26,15 @@ def resolve_settings(params, n_features, n_outputs, loss):
     Raises
     ------
     ValueError
-        If hidden_layer_sizes or active_fraction do not describe a network.
+        If hidden_layer_sizes or active_fraction do not describe a network, or cells are asked
+        for where nodes are not ranked by sketch.
     """
+    ranked = params["hash_family"] == "subspace" and params["hash_ranking"] == "cascade"
+    if params["hash_search"] == "cells" and params["selection"] == "lsh" and not ranked:
+        raise ValueError(
+            'hash_search="cells" needs hash_family="subspace" and hash_ranking="cascade", got '
+            f'{params["hash_family"]!r} and {params["hash_ranking"]!r}.'
+        )
     sizes = resolve_sizes(params["hidden_layer_sizes"])
     return Settings(
         n_features=n_features,
@@ -43,7 +50,7 @@ def resolve_settings(params, n_features, n_outputs, loss):
         hash_ranking=params["hash_ranking"],
         hash_bits=tuple(resolve_bits(params["hash_bits"], size) for size in sizes),
         hash_tables=int(params["hash_tables"]),
-        hash_probes=int(params["hash_probes"]),
+        hash_probes=params["hash_probes"],
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ._pace import Pace
-from ._rehash import SAMPLE_SIZE, Rehasher
+from ._rehash import Rehasher
 
 # invscaling's exponent, MLPClassifier's default.
 POWER_T = 0.5
@@ -35,6 +35,10 @@ class Options:
     shuffle: bool
     n_threads: int
     verbose: bool
+    # Train as so many lock-free workers would, each taking simulated_batch examples at once;
+    # 0 is no simulation. For experiments: it runs in one thread.
+    n_simulated: int = 0
+    simulated_batch: int = 1
 
 
 class Progress:
@@ -89,8 +93,9 @@ class Trainer:
         self.best_weights = None
         network.make_writable()
         network.set_inference("auto")
-        self.workspaces = network.engine.workspaces(options.n_threads)
-        self.rehasher = Rehasher(network, self.workspaces)
+        n_spaces = options.n_simulated * options.simulated_batch or options.n_threads
+        self.workspaces = network.engine.workspaces(n_spaces)
+        self.rehasher = Rehasher(network, self.workspaces[: options.n_threads])
         self.pace = Pace()
 
     def run(self):
@@ -136,16 +141,18 @@ class Trainer:
         )
 
         def train(start, stop):
-            network.engine.train(
-                self.rows, self.targets, order, start, stop, seed, self.workspaces
-            )
+            work = self.rows, self.targets, order, start, stop, seed, self.workspaces
+            if self.options.n_simulated:
+                network.engine.train_delayed(*work, self.options.simulated_batch)
+            else:
+                network.engine.train(*work)
 
         done = 0
         while done < n:
             if self.rehasher.due <= 0:
                 # Sampled from the examples to come; near the end, from the last ones.
-                start = max(0, min(done, n - SAMPLE_SIZE))
-                self.rehasher.run(self.rows, order[start : start + SAMPLE_SIZE])
+                start = max(0, min(done, n - self.rehasher.sample_size))
+                self.rehasher.run(self.rows, order[start : start + self.rehasher.sample_size])
             stop = int(min(n, done + self.rehasher.due))
             start = done
             done, _ = self.pace.call(train, start, stop)

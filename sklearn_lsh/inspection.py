@@ -68,13 +68,13 @@ def active_set_recall(estimator, X):
         over the rows.
     """
     network, rows = _prepare(estimator, X)
-    workspaces = network.engine.workspaces(1)
+    workspace = network.engine.workspaces(1)[0]
     found = np.zeros(len(network.settings.hidden_layer_sizes))
     wanted = np.zeros_like(found)
     pace, done = Pace(), 0
 
     def count(start, stop):
-        return network.engine.recall(rows, start, stop, workspaces)
+        return network.engine.recall(rows, np.arange(start, stop), workspace)
 
     while done < rows.n_rows:
         done, counts = pace.call(count, done, rows.n_rows)

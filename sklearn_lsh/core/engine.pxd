@@ -22,9 +22,9 @@ cdef class Engine:
         self, Rows rows, Targets targets, const int64_t *row, Py_ssize_t start, Py_ssize_t stop,
         int step, uint64_t seed, Space *space,
     ) noexcept nogil
-    cdef void train_one(self, Targets targets, Py_ssize_t i, Space *space) noexcept nogil
+    cdef bint gradients(self, Targets targets, Py_ssize_t i, Space *space) noexcept nogil
     cdef void forward(self, int n_layers, bint inference, Space *space) noexcept nogil
-    cdef int32_t backward(self, Space *space) noexcept nogil
+    cdef void update(self, Space *space) noexcept nogil
     cdef int predict_one(
         self, Rows rows, Py_ssize_t i, double *p, Space *space
     ) noexcept nogil

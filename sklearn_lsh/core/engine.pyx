@@ -126,11 +126,56 @@ cdef class Engine:
             # Chance belongs to the example, whatever thread or call it falls to.
             space.scratch.rng = mix(seed ^ mix(t))
             rows.load(row[t], &space.row)
-            self.train_one(targets, row[t], space)
+            if self.gradients(targets, row[t], space):
+                self.update(space)
             t = t + step
 
-    cdef void train_one(self, Targets targets, Py_ssize_t i, Space *space) noexcept nogil:
-        cdef int top = self.n_hidden
+    def train_delayed(
+        self, Rows rows, Targets targets, order, Py_ssize_t start, Py_ssize_t stop,
+        uint64_t seed, list workspaces, Py_ssize_t batch,
+    ):
+        """As ``train``, but as if many workers trained at once: simulated in this thread.
+
+        Workers take turns. Each takes ``batch`` examples, computes their gradients from the
+        weights as they are, and applies them at its next turn, when every other worker has
+        changed the weights in between: the bounded delay of Recht et al. 2011, section 4.
+
+        Parameters
+        ----------
+        rows, targets, order, start, stop, seed
+            As for ``train``.
+        workspaces : list of Workspace
+            ``batch`` for each worker.
+        batch : int
+        """
+        cdef const int64_t *row = <const int64_t *> borrow(order, "i8")
+        cdef Py_ssize_t t = start, slot, n = len(workspaces)
+        self.check_rows(rows)
+        waiting = np.zeros(n, np.uint8)
+        cdef unsigned char *waits = <unsigned char *> borrow(waiting, "u1")
+        cdef Space **spaces = gather(workspaces)
+        cdef Py_ssize_t worker = 0, idle = 0
+        with nogil:
+            while idle < n:  # until a round of turns has left no update waiting
+                for slot in range(worker, worker + batch):
+                    idle += 1
+                    if waits[slot]:
+                        self.update(spaces[slot])
+                        waits[slot] = 0
+                        idle = 0
+                for slot in range(worker, worker + batch):
+                    if t < stop:
+                        spaces[slot].scratch.rng = mix(seed ^ mix(t))
+                        rows.load(row[t], &spaces[slot].row)
+                        waits[slot] = self.gradients(targets, row[t], spaces[slot])
+                        idle = 0
+                        t += 1
+                worker = (worker + batch) % n
+        free(spaces)
+
+    cdef bint gradients(self, Targets targets, Py_ssize_t i, Space *space) noexcept nogil:
+        """The deltas of every layer for the row in space. Returns whether to update."""
+        cdef int l, top = self.n_hidden
         cdef LayerBuffers *out = &space.layers[top]
         cdef const int32_t *labels = targets.labels + targets.indptr[i]
         cdef int32_t t, n_labels = <int32_t> (targets.indptr[i + 1] - targets.indptr[i])
@@ -147,15 +192,20 @@ cdef class Engine:
             finite = finite and isfinite(out.out.val[t])
         if not finite:
             space.n_refused += 1
-            return
+            return False
         loss = self.loss.gradient(out.out.val, out.out.n, labels, n_labels, out.delta)
         space.loss += weight * loss
         space.weight += weight
         if weight == 0:
-            return
+            return False
         for t in range(out.out.n):
             out.delta[t] *= weight
-        space.n_refused += self.backward(space) > 0
+        for l in range(top, 0, -1):
+            (<Layer> self.layer_pointers[l]).pull_back(
+                &space.layers[l], &space.layers[l - 1].out, &space.layers[l - 1], &space.scratch
+            )
+            (<Layer> self.layer_pointers[l - 1]).through_activation(&space.layers[l - 1])
+        return True
 
     cdef void forward(self, int n_layers, bint inference, Space *space) noexcept nogil:
         """The row in space through the first n_layers layers."""
@@ -168,24 +218,26 @@ cdef class Engine:
             )
             x = &space.layers[l].out
 
-    cdef int32_t backward(self, Space *space) noexcept nogil:
-        """Update every layer, output side first. Returns how many rows were refused."""
+    cdef void update(self, Space *space) noexcept nogil:
+        """Apply the gradients in space to every layer, output side first."""
         cdef int l
         cdef int32_t refused = 0
-        cdef LayerBuffers *buf
-        cdef LayerBuffers *below
-        for l in range(self.n_hidden, 0, -1):
-            buf, below = &space.layers[l], &space.layers[l - 1]
-            # The gradient goes down through the weights as they were in the forward pass.
-            (<Layer> self.layer_pointers[l]).pull_back(buf, &below.out, below, &space.scratch)
-            (<Layer> self.layer_pointers[l - 1]).through_activation(below)
+        cdef SparseVec *x
+        for l in range(self.n_hidden, -1, -1):
+            x = &space.row.vec if l == 0 else &space.layers[l - 1].out
             refused += (<Layer> self.layer_pointers[l]).update(
-                &below.out, buf, &space.scratch
+                x, &space.layers[l], &space.scratch
             )
-        refused += (<Layer> self.layer_pointers[0]).update(
-            &space.row.vec, &space.layers[0], &space.scratch
-        )
-        return refused
+        space.n_refused += refused > 0
+
+    def spent(self, list workspaces):
+        """Multiplications and training examples since the last call of ``totals``."""
+        cdef Workspace ws
+        cdef int64_t multiplications = 0, n_examples = 0
+        for ws in workspaces:
+            multiplications += ws.space.scratch.multiplications
+            n_examples += ws.space.n_examples
+        return multiplications, n_examples
 
     def totals(self, list workspaces):
         """What the passes since the last call counted, over all threads; starts anew."""
@@ -226,7 +278,7 @@ cdef class Engine:
         cdef LSHSelector lsh = self.layers[l].selector
         cdef const int32_t *ids = ints(nodes)
         cdef Py_ssize_t t, n = len(nodes)
-        cdef int n_threads = len(workspaces), n_tables = lsh.family.n_tables
+        cdef int n_threads = len(workspaces), n_tables = lsh.index.n_tables
         new_codes = np.empty((n, n_tables), np.int32)
         cdef int32_t *codes = ints(new_codes)
         cdef Space **spaces = gather(workspaces)
@@ -316,13 +368,14 @@ cdef class Engine:
             np.concatenate(values or empty).astype(np.float32, copy=False),
         )
 
-    def recall(self, Rows rows, Py_ssize_t start, Py_ssize_t stop, list workspaces):
+    def recall(self, Rows rows, nodes, Workspace ws):
         """Per hidden layer: how many of the exact top nodes were selected, and of how many.
 
-        Summed over rows [start, stop), each layer judged on the input it was really given.
+        Summed over the rows with the numbers ``nodes`` (int64), each layer judged on the input
+        it was really given. ``ws`` counts the multiplications.
         """
-        cdef Workspace ws = workspaces[0]
-        cdef Py_ssize_t i
+        cdef const int64_t *row = <const int64_t *> borrow(nodes, "i8")
+        cdef Py_ssize_t i, n = len(nodes)
         cdef int l
         cdef SparseVec *x
         self.check_rows(rows)
@@ -331,8 +384,8 @@ cdef class Engine:
         cdef int64_t *f = <int64_t *> borrow(found, "i8")
         cdef int64_t *w = <int64_t *> borrow(wanted, "i8")
         with nogil:
-            for i in range(start, stop):
-                rows.load(i, &ws.space.row)
+            for i in range(n):
+                rows.load(row[i], &ws.space.row)
                 self.forward(self.n_hidden, True, &ws.space)
                 x = &ws.space.row.vec
                 for l in range(self.n_hidden):

@@ -24,6 +24,9 @@ from .types cimport (
 )
 from .weights cimport WeightStore
 
+# Probes of a table that "auto" may come to.
+MOST_PROBES = 256
+
 
 cdef class HashFamily:
     """Base of the hash families: a linear sketch, then signs.
@@ -58,13 +61,8 @@ cdef class HashFamily:
         """Random arrays for a new layer: all that the family needs before ``renew``."""
         raise NotImplementedError
 
-    def renew(self, sample, rng):
-        """Adapt the sketch to a sample of the layer's inputs (CSR).
-
-        Returns the arrays that change, by name, and the multiplications spent. The caller
-        writes them, so that an interrupt in here leaves all as it was.
-        """
-        return {}, 0
+    #: Whether the sketch is adapted to the layer's inputs, by ``basis`` and ``spanned``.
+    adaptive = False
 
     def renew_norms(self, sketches, norms2, centred):
         """Set the centre of the rows and the bound M from their current values."""
@@ -149,47 +147,69 @@ cdef class Subspace(HashFamily):
     the root mean square norm of the queries ``[R'(x - mu), c]``.
     """
 
-    #: Sketch length: 15 directions and the intercept fill one 512-bit register.
-    longest_sketch = 16
+    adaptive = True
+    #: Sketch lengths to choose from. The shortest, 15 directions and the intercept, fills one
+    #: 512-bit register.
+    lengths = (16, 32, 48, 64)
     #: Norm bound: this quantile of the rows, lest one huge row flatten everyone's code.
     norm_quantile = 0.95
 
     @staticmethod
     def draw(n_in, n_bits, n_tables, rng):
-        dim = min(Subspace.longest_sketch, n_in + 1)
-        return {
-            "matrix": np.zeros((n_in, dim), np.float32),
-            "intercept_row": np.eye(1, dim, dim - 1, dtype=np.float32)[0],
-            "query_gain": np.ones(dim, np.float32),
-            "query_offset": np.zeros(dim, np.float32),
-            "planes": rng.standard_normal((n_bits * n_tables, dim), dtype=np.float32),
-            "norm_plane": rng.standard_normal(n_bits * n_tables, dtype=np.float32),
-            "centre": np.zeros(dim, np.float32),
-            "norm_bound": np.ones(1, np.float32),
-            "mean_input": np.zeros(n_in),
-            "variances": np.zeros(dim - 1),
-            "n_sampled": np.zeros(1, np.int64),
-        }
-
-    def renew(self, sample, rng):
-        a = self.arrays
-        rank = self.dim - 1
-        mean, directions, variances, seen, multiplications = principal_subspace(
-            sample, rank, rng,
-            (a["mean_input"], a["matrix"][:, :rank], a["variances"], int(a["n_sampled"][0])),
+        n_directions = min(Subspace.lengths[0] - 1, n_in)
+        nothing = (
+            np.zeros(n_in), np.zeros((n_in, n_directions)), np.zeros(n_directions), 0
         )
+        return Subspace.spanned(nothing, n_directions + 1, n_bits, n_tables, rng)
+
+    @property
+    def next_length(self):
+        """The next longer sketch than the present, if there is one."""
+        longest = max(self.lengths)
+        return min([n for n in self.lengths if n > self.dim], default=longest)
+
+    def basis(self, sample, longest, rng):
+        """Principal directions of the layer's inputs, merged with those known.
+
+        Parameters
+        ----------
+        sample : CSR matrix of shape (n_rows, n_in)
+        longest : int
+            The length of sketches that the directions shall do for.
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        basis : tuple of (mean, directions, variances, n_sampled)
+        multiplications : int
+        """
+        a = self.arrays
+        prior = (a["mean_input"], a["matrix"][:, :-1], a["variances"], int(a["n_sampled"][0]))
+        found = principal_subspace(sample, longest - 1, rng, prior)
+        return found[:4], found[4]
+
+    @staticmethod
+    def spanned(basis, dim, n_bits, n_tables, rng):
+        """The family's arrays for sketches of length dim in a basis."""
+        mean, directions, variances, n_sampled = basis
+        directions, variances = directions[:, : dim - 1], variances[: dim - 1]
         # The scale of the intercept's coordinate: that of a typical query, within float32.
         c = max(np.sqrt(variances.sum()), 1e-6 * np.linalg.norm(mean), 1e-30)
-        last = np.eye(1, self.dim, rank)[0]
+        last = np.eye(1, dim, dim - 1)[0]
+        n_planes = n_bits * n_tables
         return {
+            "matrix": np.column_stack([directions, mean / c]).astype(np.float32),
+            "intercept_row": (last / c).astype(np.float32),
+            "query_gain": (1 - last).astype(np.float32),
+            "query_offset": np.append(-(mean @ directions), c).astype(np.float32),
+            "planes": rng.standard_normal((n_planes, dim), dtype=np.float32),
+            "norm_plane": rng.standard_normal(n_planes, dtype=np.float32),
+            "centre": np.zeros(dim, np.float32),
+            "norm_bound": np.ones(1, np.float32),
             "mean_input": mean,
             "variances": variances,
-            "n_sampled": seen,
-            "matrix": np.column_stack([directions, mean / c]),
-            "intercept_row": last / c,
-            "query_gain": 1 - last,
-            "query_offset": np.append(-(mean @ directions), c),
-        }, multiplications
+            "n_sampled": np.array([n_sampled], np.int64),
+        }
 
     def renew_norms(self, sketches, norms2, centred):
         # The mean row adds the same amount to every activation, so the ranking does not

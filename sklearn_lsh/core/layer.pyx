@@ -62,6 +62,7 @@ cdef class Layer:
         cdef real bar
         cdef bint by_magnitude = self.selector.by_magnitude
         self.store.activations(x, NULL, n, s.score)
+        s.multiplications += <int64_t> n * x.n
         for t in range(n):
             s.score[t] = fabsf(s.score[t]) if by_magnitude else s.score[t]
         k = kernels.top(s.score, NULL, n, k, s.key, s.chosen)

@@ -1,3 +1,4 @@
+from .cells cimport Cells
 from .hashing cimport HashFamily, Probing
 from .selection cimport Selector
 from .tables cimport CodeIndex
@@ -7,9 +8,11 @@ from .types cimport ActiveSet, LayerBuffers, Move, Scratch, SparseVec, int32_t, 
 cdef class LSHSelector(Selector):
     cdef readonly HashFamily family
     cdef readonly CodeIndex index       # None: the cascade ranks every node
-    cdef readonly Probing probing
-    cdef Ranking ranking
+    cdef readonly Probing probing       # None where cells take its place
+    cdef readonly Cells cells           # a partition by sketches instead of hash codes
+    cdef readonly Ranking ranking
     cdef object arrays
+    cdef readonly int32_t short_list    # candidates whose exact activation is computed
     cdef readonly bint exhaustive       # every node is a candidate: nothing to hash
     cdef real *sketches                 # (n_nodes, family.dim)
     cdef unsigned char *dirty           # (n_nodes,): 1 code is stale, 2 the sketch too

@@ -7,20 +7,19 @@ import numpy as np
 
 from libc.math cimport fabsf
 
-from .hashing cimport HashFamily, Probing
+from .cells cimport Cells
+from .hashing cimport HashFamily
 from .kernels cimport kernels
 from .selection cimport Selector
-from .tables cimport CodeIndex
+from .tables cimport CodeIndex, HashTables
 from .types cimport (
     ActiveSet, CHECK, LayerBuffers, Move, Scratch, SparseVec, borrow, int32_t, int64_t, ints,
-    mix, real, reals, rng_below, rng_uniform, uint64_t,
+    mix, real, reals, rng_below, rng_uniform, uint32_t, uint64_t,
 )
 from .weights cimport WeightStore
 
 from .selection import SELECTIONS
 
-# The cascade's short list, in multiples of the active set.
-cdef int32_t SHORT_LIST = 2
 # Marks in LSHSelector.dirty.
 cdef unsigned char STALE_CODE = 1, STALE_SKETCH = 2
 
@@ -33,26 +32,35 @@ cdef class LSHSelector(Selector):
     family : HashFamily
     index : CodeIndex or None
         Where candidates come from; None ranks every node's sketch (cascade only).
-    probing : Probing
+    probing : Probing or Cells
+        Which of the index's buckets to look into. Cells hold one code a node.
     ranking : Ranking
     arrays : dict
-        ``sketches`` (n_nodes, dim) float32 and ``dirty`` (n_nodes,) uint8, owned by the caller.
+        ``sketches`` (n_nodes, dim) float32 and ``dirty`` (n_nodes,) uint8, owned by the caller,
+        and ``short_list``, how many candidates the cascade ranks by exact activation.
     """
 
     def __init__(
         self, WeightStore store, n_active, by_magnitude,
-        HashFamily family, CodeIndex index, Probing probing, Ranking ranking, arrays,
+        HashFamily family, CodeIndex index, probing, Ranking ranking, arrays,
     ):
         Selector.__init__(self, store, n_active, by_magnitude)
         self.family = family
         self.index = index
-        self.probing = probing
+        self.probing = None if isinstance(probing, Cells) else probing
+        self.cells = probing if isinstance(probing, Cells) else None
         self.ranking = ranking
         self.arrays = arrays
         self.sketches = reals(arrays["sketches"])
         self.dirty = <unsigned char *> borrow(arrays["dirty"], "u1")
-        covered = n_active * (1 if ranking.needs_codes else SHORT_LIST)
+        self.short_list = arrays["short_list"]
+        covered = n_active if ranking.needs_codes else self.short_list
         self.exhaustive = covered >= self.n_nodes
+
+    @property
+    def aims(self):
+        """Whether selection aims for the exact top nodes, so that recall says how good it is."""
+        return not self.ranking.needs_codes
 
     def retrieve(self, x):
         """The candidates of one query before any budget or ranking, for theory and tests.
@@ -82,11 +90,13 @@ cdef class LSHSelector(Selector):
         cdef LayerBuffers buf
         planes = max(self.family.dim, self.family.n_bits * self.family.n_tables)
         floats = [np.zeros(n, np.float32) for n in (self.family.dim, self.family.dim, planes)]
-        sizes = (self.family.n_tables * self.probing.n_codes, 32, self.n_nodes, self.n_nodes)
+        n_codes = 0 if self.probing is None else self.family.n_tables * self.probing.n_codes
+        sizes = (n_codes, 32, *[self.n_nodes] * 5)
         integers = [np.zeros(n, np.int32) for n in sizes]
         buf.sketch, s.query, s.margin = reals(floats[0]), reals(floats[1]), reals(floats[2])
         s.codes, s.order = ints(integers[0]), ints(integers[1])
-        s.ids, s.hits = ints(integers[2]), ints(integers[3])
+        s.ids, s.hits, s.chosen = ints(integers[2]), ints(integers[3]), ints(integers[4])
+        s.score, s.key = <real *> ints(integers[5]), <uint32_t *> ints(integers[6])
         s.rng = s.multiplications = 0
         query.idx, query.val, query.n = NULL, reals(x), len(x)
         self.family.sketch(&query, 1, buf.sketch)
@@ -110,7 +120,13 @@ cdef class LSHSelector(Selector):
 
     cdef int32_t candidates(self, LayerBuffers *buf, Scratch *s) noexcept nogil:
         """Probe the index: ids to s.ids, counts to s.hits, how many is returned."""
+        cdef int32_t t, n
         self.family.query(buf.sketch, s.query)
+        if self.cells is not None:
+            n = self.cells.collect(<HashTables> self.index, s.query, self.by_magnitude, s)
+            for t in range(n):
+                s.hits[s.ids[t]] = 1
+            return n
         self.family.margins(s.query, s.margin)
         if self.family.planes != NULL:
             s.multiplications += (
@@ -158,12 +174,14 @@ cdef class LSHSelector(Selector):
 
     cdef void encode(self, int32_t j, Scratch *s, int32_t *codes) noexcept nogil:
         """The codes of node j, one a table, from its weights as they are now."""
+        cdef real *sketch = self.sketches + <Py_ssize_t> j * self.family.dim
         self.refresh_sketch(j, s)
-        self.store.fold_scale(j)
-        self.family.row_codes(
-            self.store, j, self.sketches + <Py_ssize_t> j * self.family.dim, s.margin, codes
-        )
-        s.multiplications += self.family.code_cost
+        if self.cells is not None:
+            codes[0] = self.cells.nearest(sketch, s)
+        else:
+            self.store.fold_scale(j)
+            self.family.row_codes(self.store, j, sketch, s.margin, codes)
+            s.multiplications += self.family.code_cost
         self.dirty[j] = 0
 
     cdef void complete(self, SparseVec *x, ActiveSet *out, Scratch *s) noexcept nogil:
@@ -211,8 +229,7 @@ cdef class Cascade(Ranking):
     cdef void choose(
         self, LSHSelector lsh, SparseVec *x, LayerBuffers *buf, Scratch *s
     ) noexcept nogil:
-        cdef int32_t n, t, wanted = SHORT_LIST * lsh.n_active
-        cdef int32_t dim = lsh.family.dim
+        cdef int32_t n, t, wanted = lsh.short_list, dim = lsh.family.dim
         if lsh.index is None:
             n = lsh.n_nodes
             lsh.family.query(buf.sketch, s.query)

@@ -51,7 +51,7 @@ def principal_subspace(sample, rank, rng, prior=None):
     start = rng.standard_normal((n_features, min(rank + 8, n_features)))
     extra = np.zeros((0, n_features))
     if remembered:
-        start[:, :rank] = old_directions
+        start[:, : old_directions.shape[1]] = old_directions
         shift = np.sqrt(share * (1 - share)) * (sample_mean - old_mean)
         kept = np.sqrt((1 - share) * old_variances)[:, None] * old_directions.T
         extra = np.vstack([kept, shift[None]])

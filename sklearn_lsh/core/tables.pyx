@@ -24,6 +24,13 @@ cdef class CodeIndex:
         self.n_bits = n_bits
         self.node_codes = ints(arrays["node_codes"])
 
+    def fill(self, codes):
+        """Give every node its codes, int32 of shape (n_nodes,) + the number of tables."""
+        cdef const int32_t *code = ints(codes)
+        cdef int32_t j
+        for j in range(self.n_nodes):
+            self.move(j, code + <Py_ssize_t> j * self.n_tables)
+
     @staticmethod
     def empty(n_nodes, n_tables, n_bits):
         """Arrays of an index without nodes."""

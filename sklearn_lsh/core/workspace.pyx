@@ -6,6 +6,8 @@ from .layer cimport Layer
 from .lsh cimport LSHSelector
 from .types cimport LayerBuffers, int32_t, int64_t, real, uint32_t
 
+from .hashing import MOST_PROBES, Subspace
+
 
 cdef struct Arena:
     char *base          # NULL while sizes are being added up
@@ -40,6 +42,7 @@ cdef class Workspace:
         cdef Layer layer
         cdef LSHSelector lsh
         cdef size_t width = 1, sketch, query = 1, margin = 1, codes = 1
+        cdef int32_t probes, longest = max(Subspace.lengths)
         arena.base = base
         arena.used = 0
         self.space.layers = <LayerBuffers *> take(&arena, len(layers), sizeof(LayerBuffers))
@@ -51,10 +54,14 @@ cdef class Workspace:
             if isinstance(layer.selector, LSHSelector):
                 lsh = layer.selector
                 planes = lsh.family.n_bits * lsh.family.n_tables
-                sketch = lsh.family.dim
+                # A renewal during the pass may choose the longest sketch and most probes.
+                sketch = max(lsh.family.dim, longest)
                 query = max(query, sketch)
                 margin = max(margin, <size_t> (max(planes, sketch) + sketch))
-                codes = max(codes, <size_t> (lsh.probing.n_codes * lsh.family.n_tables))
+                probes = 2 * MOST_PROBES
+                if lsh.probing is not None:
+                    probes = max(probes, lsh.probing.n_codes)
+                codes = max(codes, <size_t> (probes * lsh.family.n_tables))
             buf = &unused if base == NULL else &self.space.layers[i]
             buf.active.idx = <int32_t *> take(&arena, n, sizeof(int32_t))
             buf.active.z = <real *> take(&arena, n, sizeof(real))

@@ -1,0 +1,211 @@
+"""How long sketches and short lists must be, measured on a sample of a layer's inputs.
+
+Inputs whose variance falls off slowly need longer sketches or longer lists; wide layers whose
+rows cluster can be searched by cells instead of one by one. All of it shows in the ranks that
+the exact top nodes of a few inputs get.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .core.cells import cell_scores, partition
+from .core.hashing import MOST_PROBES, Subspace, probe_templates
+
+# Share of the exact top nodes that the short list shall hold on the sample, if nothing calls
+# for more; the share of these that the visited cells shall hold, and the probed buckets.
+RECALL = 0.975
+CELL_RECALL = 0.99
+TABLE_RECALL = 0.95
+# Longest short list, in multiples of the active set.
+LONGEST_LIST = 4
+# Recalls this near each other are equal: the cheaper sketch is taken.
+NOTICEABLE = 0.01
+# A multiplication at a gathered address takes as long as this many in a row.
+GATHER = 2
+# Narrower layers are always scanned. Cells: about this many times the root of the width.
+CELLS_WIDTH = 2048
+CELLS_PER_ROOT = 2
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Inputs of a layer, and its exact top nodes for them.
+
+    Attributes
+    ----------
+    inputs : CSR array of shape (n_rows, n_in)
+    top : ndarray of shape (n_rows, n_active)
+    by_magnitude : bool
+    cost : float
+        Of one exact activation, in multiplications at addresses in a row.
+    n_nodes : int
+    """
+
+    inputs: object
+    top: np.ndarray
+    by_magnitude: bool
+    cost: float
+    n_nodes: int
+
+    @classmethod
+    def of(cls, inputs, weights, intercepts, n_active, by_magnitude):
+        used = np.unique(inputs.indices)
+        activations = inputs[:, used].toarray() @ weights[:, used].T + intercepts
+        if by_magnitude:
+            activations = np.abs(activations)
+        top = np.argpartition(activations, -n_active, axis=1)[:, -n_active:]
+        stored = inputs.nnz / max(1, inputs.shape[0])
+        # Rows with more than half of their features set are stored, and read, densely.
+        gathered = 2 * stored <= inputs.shape[1]
+        cost = GATHER * stored if gathered else inputs.shape[1]
+        return cls(inputs, top, by_magnitude, cost, len(weights))
+
+    @property
+    def spent(self):
+        """Multiplications that the exact activations took."""
+        return self.inputs.nnz * self.n_nodes
+
+    def ranks(self, scores):
+        """The ranks (from 0) of the top nodes in the descending order of scores."""
+        if self.by_magnitude:
+            scores = np.abs(scores)
+        return ranks(scores, self.top)
+
+
+def ranks(scores, chosen):
+    """For each row, how many scores are higher than those of the chosen columns."""
+    ascending = np.sort(scores, axis=1)
+    own = np.take_along_axis(scores, chosen, axis=1)
+    return np.stack(
+        [len(a) - np.searchsorted(a, o, side="right") for a, o in zip(ascending, own, strict=True)]
+    )
+
+
+def share(values, wanted):
+    """The smallest of the ascending values that this share of them does not exceed."""
+    return int(values[max(1, int(np.ceil(wanted * len(values)))) - 1])
+
+
+@dataclass(frozen=True)
+class Sketching:
+    """What was chosen: sketches of length ``dim``, the best ``short_list`` of them."""
+
+    dim: int
+    short_list: int
+    cost: float
+
+
+def choose_sketching(sample, queries, rows, recall, may_be_exact):
+    """The cheapest sketches and short list that find enough of the top nodes.
+
+    Parameters
+    ----------
+    sample : Sample
+    queries, rows : ndarray of shape (n_rows, rank + 1), (n_nodes, rank + 1)
+        Inputs and nodes in the basis, the intercept's coordinate first: products of the first
+        ``dim`` coordinates are the estimates that sketches of that length give.
+    recall : float
+        The share of the top nodes that the short list shall hold.
+    may_be_exact : bool
+        Whether the list may be all nodes, where exact activations are cheaper than sketches.
+
+    Returns
+    -------
+    sketching : Sketching
+    multiplications : int
+    """
+    n_nodes, longest = rows.shape
+    n_active = sample.top.shape[1]
+    limit = min(n_nodes, LONGEST_LIST * n_active)
+    scores, done, found = 0, 0, {}
+    for dim in sorted({min(dim, longest) for dim in Subspace.lengths}):
+        scores = scores + queries[:, done:dim] @ rows[:, done:dim].T
+        found[dim], done = np.sort(sample.ranks(scores), axis=None), dim
+    reached = {dim: np.mean(r < limit) for dim, r in found.items()}
+    wanted = min(recall, max(reached.values()) - NOTICEABLE)
+    choices = []
+    for dim, r in found.items():
+        if reached[dim] >= wanted:
+            short_list = int(np.clip(1 + share(r, wanted), n_active, limit))
+            cost = dim * n_nodes + (dim * GATHER + sample.cost) * short_list
+            choices.append(Sketching(dim, short_list, cost))
+    best = min(choices, key=lambda choice: choice.cost)
+    if may_be_exact and n_nodes * sample.cost <= best.cost:
+        best = Sketching(min(found), n_nodes, n_nodes * sample.cost)
+    return best, int(queries.size * n_nodes)
+
+
+def choose_cells(sample, queries, sketches, short_list, rng):
+    """A partition of the nodes, and how many of its cells a query must visit.
+
+    Parameters
+    ----------
+    sample : Sample
+    queries, sketches : ndarray of shape (n_rows, dim), (n_nodes, dim)
+    short_list : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    cells : dict
+        As ``Cells`` takes it.
+    cell : ndarray of shape (n_nodes,), int32
+        The cell of each node.
+    cost : float
+        Multiplications a query, in units of those in a row.
+    multiplications : int
+        Spent here.
+    """
+    n_nodes, dim = sketches.shape
+    # A power of two, as the buckets of a table are.
+    n_bits = min(np.ceil(np.log2(CELLS_PER_ROOT * np.sqrt(n_nodes))), np.floor(np.log2(n_nodes)))
+    n_cells = 2 ** int(n_bits)
+    cells, cell, spent = partition(sketches, n_cells, rng)
+    scores = cell_scores(cells, queries, sample.by_magnitude)
+    # Only nodes that the short list would hold can be lost here.
+    listed = sample.ranks(queries @ sketches.T) < short_list
+    visits = ranks(scores, cell[sample.top])[listed] + 1
+    visits = share(np.sort(visits), CELL_RECALL) if visits.size else 1
+    # At least enough to fill the short list, were the cells of one size.
+    n_probes = int(min(n_cells, max(visits, np.ceil(n_cells * short_list / n_nodes))))
+    best = np.argpartition(-scores, n_probes - 1, axis=1)[:, :n_probes]
+    met = np.bincount(cell, minlength=n_cells)[best].sum(axis=1).mean()
+    cost = dim * (n_cells + GATHER * met)
+    return {**cells, "n_probes": n_probes}, cell, cost, spent + queries.size * (n_cells + n_nodes)
+
+
+def choose_probes(sample, margins, node_codes, n_bits):
+    """How many buckets a query must look into in each table.
+
+    Parameters
+    ----------
+    sample : Sample
+    margins : ndarray of shape (n_rows, n_tables * n_bits)
+        Of the queries, to the hyperplanes.
+    node_codes : ndarray of shape (n_nodes, n_tables), int32
+    n_bits : int
+
+    Returns
+    -------
+    n_probes : int
+        Of directed multi-probing; at most MOST_PROBES.
+    """
+    n_rows, n_tables = len(margins), node_codes.shape[1]
+    margins = margins.reshape(n_rows, n_tables, n_bits)
+    codes = ((margins > 0) << np.arange(n_bits)).sum(axis=2)
+    order = np.argsort(np.abs(margins), axis=2)
+    # The position of every set of flipped bits in the sequence of probes.
+    templates = probe_templates(n_bits, min(MOST_PROBES, 2**n_bits), True)
+    position = np.full(2**n_bits, len(templates) - 1)
+    position[templates] = np.arange(len(templates))
+    needed = []
+    for row, top in enumerate(sample.top):
+        differing = node_codes[top] ^ codes[row]
+        flipped = differing[:, :, None] >> order[row] & 1
+        flipped = (flipped << np.arange(n_bits)).sum(axis=2)
+        probes = position[flipped]
+        if sample.by_magnitude:  # the negated query's code is the complement
+            probes = np.minimum(probes, position[flipped ^ (2**n_bits - 1)])
+        needed.append(probes.min(axis=1))
+    return 1 + share(np.sort(needed, axis=None), TABLE_RECALL)

@@ -1,0 +1,162 @@
+"""Keeping hash functions and tables in step with the weights: how."""
+
+import numpy as np
+from scipy.sparse import csr_array
+from threadpoolctl import threadpool_limits
+
+from ._calibration import CELLS_WIDTH, Sample, choose_cells, choose_probes, choose_sketching
+from ._network import RANKED_BY_MAGNITUDE
+from .core.tables import HashTables
+
+
+def layer_inputs(network, index, rows, sample, workspace):
+    """The inputs (CSR) that a hidden layer gets for the rows numbered in ``sample``."""
+    if index == 0:
+        indptr, indices, data = rows.sample(sample)
+        width = rows.n_features
+    else:
+        indptr, indices, data = network.engine.hidden(
+            rows, sample, index - 1, "outputs", workspace
+        )
+        width = network.settings.hidden_layer_sizes[index - 1]
+    return csr_array((data, indices, indptr), shape=(len(sample), width))
+
+
+class Renewal:
+    """Adapts the hash functions of a hidden layer to its inputs, and computes all codes anew.
+
+    Parameters
+    ----------
+    network : Network
+    index : int
+        Of the layer.
+    inputs, held_out : CSR arrays of shape (n_rows, n_in)
+        To estimate the basis from, and to measure recall on.
+    aim : float
+        The recall wanted of the cascade.
+    workspaces : list of Workspace
+
+    Attributes
+    ----------
+    multiplications : int
+        Spent so far, but for the passes: those are counted in the workspaces.
+    """
+
+    def __init__(self, network, index, inputs, held_out, aim, workspaces):
+        self.network = network
+        self.index = index
+        self.inputs = inputs
+        self.held_out = held_out
+        self.aim = aim
+        self.workspaces = workspaces
+        self.multiplications = 0
+        self.rng = np.random.default_rng(
+            [network.state["seed"], 1, network.state["n_seen"], index]
+        )
+
+    @property
+    def selector(self):
+        """The layer's selector, which is built anew with its arrays."""
+        return self.network.hidden_layers[self.index].selector
+
+    @property
+    def arrays(self):
+        """The layer's arrays."""
+        return self.network.state["layers"][self.index]
+
+    def run(self):
+        """Do it. An interrupt leaves the hash functions as they were, or as they shall be."""
+        # One thread: results must not depend on the machine's number of cores.
+        # Features near float32's limit may overflow here; such rows rank nothing.
+        with threadpool_limits(1), np.errstate(over="ignore", invalid="ignore"):
+            self.network.fold_scales()
+            if self.selector.aims:
+                self._measure()
+            if self.selector.family.adaptive:
+                self._adapt()
+            self._encode()
+            if self.selector.aims and self.arrays["hashing"]["search"] == "tables":
+                self._choose_probes()
+
+    def _measure(self):
+        selector = self.selector
+        self.exact = Sample.of(
+            self.held_out, self.arrays["weights"], self.arrays["intercepts"],
+            selector.n_active, selector.by_magnitude,
+        )
+        self.multiplications += self.exact.spent
+
+    def _adapt(self):
+        """Estimate a basis; choose the length of sketches, the short list and the search."""
+        network, selector, family = self.network, self.selector, self.selector.family
+        weights, intercepts = self.arrays["weights"], self.arrays["intercepts"]
+        longest = family.next_length if network.state["n_seen"] else max(family.lengths)
+        basis, spent = family.basis(self.inputs, longest, self.rng)
+        mean, directions = basis[0], basis[1].astype(np.float32)
+        # The intercept's coordinate leads here: sketches of all lengths have it.
+        nodes = np.column_stack([intercepts + weights @ mean, weights @ directions])
+        nodes = nodes.astype(np.float32)
+        queries = self.held_out @ directions - mean @ directions
+        queries = np.column_stack([np.ones(len(queries)), queries]).astype(np.float32)
+        self.multiplications += spent + nodes.size * weights.shape[1]
+
+        hashing, dim = dict(self.arrays["hashing"]), family.dim
+        if selector.aims:
+            auto = network.settings.hash_search == "auto"
+            chosen, spent = choose_sketching(self.exact, queries, nodes, self.aim, auto)
+            dim, hashing["short_list"] = chosen.dim, chosen.short_list
+            self.multiplications += spent
+        hashing["family"] = family.spanned(
+            basis, dim, family.n_bits, family.n_tables, self.rng
+        )
+        c = hashing["family"]["query_offset"][-1]
+        hashing["sketches"] = np.column_stack([nodes[:, 1:dim], nodes[:, 0] / c])
+        hashing["dirty"] = np.zeros(len(nodes), np.uint8)
+        self.queries = np.column_stack([queries[:, 1:dim], queries[:, 0] * c])
+        if selector.aims and hashing["search"] != "tables":
+            self._choose_search(hashing)
+        network.replace_hashing(self.index, hashing)
+
+    def _choose_search(self, hashing):
+        """Scan the sketches, or visit cells of them: whichever costs less."""
+        wanted, sketches = self.network.settings.hash_search, hashing["sketches"]
+        hashing["search"] = "scan"
+        hashing.pop("cells", None)
+        hashing.pop("index", None)
+        # A layer that has learned nothing has no clusters.
+        promising = len(sketches) >= CELLS_WIDTH and self.network.state["n_seen"] > 0
+        if wanted != "cells" and not (wanted == "auto" and promising):
+            return
+        cells, cell, cost, spent = choose_cells(
+            self.exact, self.queries, sketches, hashing["short_list"], self.rng
+        )
+        self.multiplications += spent
+        if wanted == "cells" or cost < sketches.size:
+            n_bits = int(np.log2(len(cells["spread"])))
+            hashing.update(search="cells", cells=cells)
+            hashing["index"] = HashTables.empty(len(sketches), 1, n_bits)
+            HashTables(hashing["index"], n_bits).fill(cell)
+
+    def _encode(self):
+        """Compute what is stale of sketches, and all codes."""
+        selector, engine = self.selector, self.network.engine
+        everyone = np.arange(selector.n_nodes, dtype=np.int32)
+        engine.refresh_sketches(self.index, everyone, self.workspaces)
+        if selector.index is not None and selector.cells is None:
+            weights, intercepts = self.arrays["weights"], self.arrays["intercepts"]
+            norms2 = np.einsum("ij,ij->i", weights, weights) + intercepts**2
+            centred = self.network.settings.activation not in RANKED_BY_MAGNITUDE
+            selector.family.renew_norms(self.arrays["hashing"]["sketches"], norms2, centred)
+            engine.encode(self.index, everyone, self.workspaces)
+
+    def _choose_probes(self):
+        """As many probes as the wanted recall takes, if that is left to us."""
+        hashing, family = self.arrays["hashing"], self.selector.family
+        if self.network.settings.hash_probes != "auto" or not family.adaptive:
+            return
+        margins = self.queries @ hashing["family"]["planes"].T
+        n_probes = choose_probes(
+            self.exact, margins, hashing["index"]["node_codes"], family.n_bits
+        )
+        self.multiplications += len(margins) * family.dim * margins.shape[1]
+        self.network.replace_hashing(self.index, {**hashing, "n_probes": n_probes})
