@@ -4,7 +4,7 @@ A selector is one class and one line of SELECTIONS. Those that need no hashing a
 one that does is in lsh.pyx.
 """
 
-from libc.math cimport expf, fabsf
+from libc.math cimport exp, expf, fabs, fabsf, log, sqrt
 
 from .kernels cimport kernels
 from .types cimport (
@@ -119,25 +119,38 @@ cdef class ScaledNodes(Selector):
 cdef real SLOPE = 1
 
 
-cdef real calibrated_offset(const real *z, int32_t n, int32_t k) noexcept nogil:
-    """The offset at which sum sigmoid(SLOPE z + offset) = k, by bisection."""
-    cdef real low = 0, high = 0, offset
-    cdef double total
+cdef real calibrated_odds(const real *z, int32_t n, int32_t k, real *odds) noexcept nogil:
+    """The factor t at which sum p_j = k, for p_j = t odds_j / (1 + t odds_j).
+
+    odds_j = exp(SLOPE z_j), scaled to at most 1, so that p_j = sigmoid(SLOPE z_j + offset).
+    Newton's method on log sum p_j, which is nearly linear in log t for small shares.
+    """
+    cdef real highest = z[0]
+    cdef double t, low, high, p, total, slope
     cdef int32_t j, _
+    for j in range(1, n):
+        highest = max(highest, z[j])
     for j in range(n):
-        low = max(low, SLOPE * z[j])
-        high = min(high, SLOPE * z[j])
-    low, high = -low - 20, -high + 20
+        odds[j] = expf(SLOPE * (z[j] - highest))
+    low, high = 0.5 * k / n, 1e30
+    t = low
     for _ in range(30):
-        offset = (low + high) / 2
-        total = 0
+        total = slope = 0
         for j in range(n):
-            total += 1 / (1 + expf(-(SLOPE * z[j] + offset)))
+            p = t * odds[j]
+            p /= 1 + p
+            total += p
+            slope += p * (1 - p)
+        if fabs(total - k) <= 1e-5 * k:
+            break
         if total < k:
-            low = offset
+            low = t
         else:
-            high = offset
-    return (low + high) / 2
+            high = t
+        t *= exp(log(k / total) * total / slope) if slope > 0 else 1
+        if not low < t < high:
+            t = sqrt(low * high)
+    return <real> t
 
 
 cdef class AdaptiveDropout(Selector):
@@ -151,13 +164,13 @@ cdef class AdaptiveDropout(Selector):
 
     cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
         cdef int32_t j, n = 0
-        cdef real offset
+        cdef real t
         cdef ActiveSet *out = &buf.active
         all_nodes(self, x, out, s)
         if self.n_active < self.n_nodes:
-            offset = calibrated_offset(out.z, self.n_nodes, self.n_active)
+            t = calibrated_odds(out.z, self.n_nodes, self.n_active, s.score)
             for j in range(self.n_nodes):
-                if rng_uniform(&s.rng) * (1 + expf(-(SLOPE * out.z[j] + offset))) < 1:
+                if rng_uniform(&s.rng) * (1 + t * s.score[j]) < t * s.score[j]:
                     out.idx[n] = j
                     out.z[n] = out.z[j]
                     n += 1
@@ -169,13 +182,13 @@ cdef class ExpectedNodes(Selector):
 
     cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
         cdef int32_t j
-        cdef real offset
+        cdef real t
         cdef ActiveSet *out = &buf.active
         all_nodes(self, x, out, s)
         if self.n_active < self.n_nodes:
-            offset = calibrated_offset(out.z, self.n_nodes, self.n_active)
+            t = calibrated_odds(out.z, self.n_nodes, self.n_active, s.score)
             for j in range(self.n_nodes):
-                out.gain[j] = 1 / (1 + expf(-(SLOPE * out.z[j] + offset)))
+                out.gain[j] = t * s.score[j] / (1 + t * s.score[j])
             out.has_gain = True
 
 
