@@ -72,6 +72,8 @@ class Rehasher:
                 # Per hidden layer: what renewals aim for, and what the last one reached.
                 "aim": [RECALL] * len(sizes),
                 "reached": [0.0] * len(sizes),
+                # Multiplications of a training example, once known.
+                "example_cost": np.inf,
             },
         )
         width = max([sizes[index] for index in self.hashed], default=1)
@@ -174,7 +176,12 @@ class Rehasher:
         found, wanted = self.network.engine.recall(rows, held_out, self.workspaces[0])
         return [float(f) for f in found / np.maximum(wanted, 1)]
 
+    def note_cost(self, multiplications, examples):
+        """Tell what training so many examples took."""
+        if examples:
+            self.clock["example_cost"] = multiplications / examples
+
     def _affordable_gap(self, spent):
         """Examples until a renewal that cost ``spent`` may be repeated."""
-        trained, examples = self.network.engine.spent(self.workspaces)
-        return spent * examples / (BUDGET * trained) if trained else 0
+        self.note_cost(*self.network.engine.spent(self.workspaces))
+        return spent / (BUDGET * self.clock["example_cost"])

@@ -175,6 +175,7 @@ class Trainer:
             network.state["n_seen"] -= len(self.examples)
             raise
         examples = max(total["n_examples"], 1)
+        self.rehasher.note_cost(total["multiplications"], total["n_examples"])
         spent = total["multiplications"] + self.rehasher.multiplications
         self.rehasher.multiplications = 0
         sizes = np.array(network.settings.hidden_layer_sizes)

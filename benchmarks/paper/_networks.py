@@ -1,0 +1,122 @@
+"""Networks from configurations, and training with all recorded that is needed to judge it."""
+
+import warnings
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+from _runs import spaced
+from _sets import load
+from sklearn.exceptions import ConvergenceWarning
+
+from sklearn_lsh import LSHMLPClassifier
+from sklearn_lsh.inspection import active_set_recall
+
+# Test rows that recall is measured on.
+RECALL_ROWS = 1000
+# What `trained` returns. Of cells with several numbers, `accuracies` and `seconds_by_epoch`
+# have one an epoch, `recall`, `lowest_recall` and `dead_nodes` one a hidden layer.
+TRAINED = (
+    "accuracy", "best_accuracy", "best_epoch", "accuracies", "recall", "lowest_recall",
+    "multiplications", "dead_nodes", "seconds", "seconds_by_epoch", "diverged", "title", "rows",
+)
+
+
+class Asynchronous(LSHMLPClassifier):
+    """Trained by simulated workers, each reading weights before the others' updates arrive."""
+
+    #: Simulated workers; 0 stands for the real threads of n_jobs.
+    workers = 0
+    #: Examples a worker takes together, their gradients computed at the same weights.
+    batch = 1
+
+    def _options(self):
+        return replace(
+            super()._options(), n_simulated=self.workers, simulated_batch=self.batch
+        )
+
+
+def network(config):
+    """The estimator that a configuration describes."""
+    workers, batch = config.get("workers", 1), config.get("batch", 1)
+    threads = config.get("kind", "threads") == "threads"
+    # Momentum is left to the solver that needs it: the paper's.
+    clf = (LSHMLPClassifier if threads else Asynchronous)(
+        (config["width"],) * config["depth"],
+        selection=config["method"],
+        active_fraction=config["share"],
+        solver=config["solver"],
+        learning_rate_init=config["learning_rate"],
+        momentum=0.5 if config["solver"] == "adagrad" else 0.0,
+        random_state=config["seed"],
+        n_jobs=workers if threads else None,
+    )
+    if not threads:
+        clf.workers, clf.batch = workers, batch
+    return clf
+
+
+@lru_cache(2)
+def rows(name, n_train, n_test):
+    """A data set; "all" takes every training row there is."""
+    return load(name, None if n_train == "all" else n_train, n_test)
+
+
+def trained(clf, data, epochs):
+    """Train for so many epochs, measuring after each.
+
+    Parameters
+    ----------
+    clf : LSHMLPClassifier
+        Not fitted.
+    data : DataSet
+    epochs : int
+
+    Returns
+    -------
+    found : dict
+        With the keys TRAINED. Accuracy is that on the test rows. Where training diverged it is
+        0, with the epoch in ``diverged``.
+    """
+    accuracies, recalls, diverged = [], [], ""
+    classes = np.unique(data.y_train)
+    for epoch in range(1, epochs + 1):
+        if not passed(clf, data.X_train, data.y_train, classes):
+            diverged = epoch
+            break
+        accuracies.append(clf.score(data.X_test, data.y_test))
+        if clf.selection == "lsh":
+            recalls.append(active_set_recall(clf, data.X_test[:RECALL_ROWS]))
+    found = dict.fromkeys(TRAINED, "") | {
+        "accuracy": 0.0, "diverged": diverged, "title": data.title, "rows": len(data.X_train),
+    }
+    if accuracies:
+        history = clf.history_
+        found |= {
+            "accuracy": 0.0 if diverged else round(accuracies[-1], 5),
+            "best_accuracy": round(max(accuracies), 5),
+            "best_epoch": int(np.argmax(accuracies)) + 1,
+            "accuracies": spaced(accuracies),
+            "multiplications": f"{history['multiplications'].mean():.5f}",
+            "dead_nodes": " ".join(map(str, history["dead_nodes"][-1])),
+            "seconds": f"{np.median(history['seconds']):.3f}",
+            "seconds_by_epoch": spaced(history["seconds"], 2),
+        }
+    if recalls:
+        found["recall"] = spaced(recalls[-1])
+        # The first epoch starts with random weights, among which no node stands out.
+        found["lowest_recall"] = spaced(np.min(recalls[1:] or recalls, axis=0))
+    return found
+
+
+def passed(clf, X, y, classes):
+    """One epoch; False if training diverged."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # single refused updates
+        try:
+            clf.partial_fit(X, y, classes=classes)
+        except ValueError as error:
+            if "diverged" not in str(error):
+                raise
+            return False
+    return True

@@ -1,0 +1,273 @@
+"""What the experiments share: command line, results that survive a restart, progress.
+
+A run is one line of a CSV file. Its configuration, a flat dict of names and numbers, is the
+key: a run whose line is there is never run again. Lists go into one cell, separated by spaces.
+"""
+
+import argparse
+import csv
+import io
+import os
+import platform
+import subprocess
+import sys
+import time
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from datetime import UTC, datetime
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+import sklearn_lsh
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+FIGURES = HERE.parent.parent / "doc" / "figures"
+SETS = ("mnist", "norb", "convex", "rectangles_image")
+EPOCHS = {"mnist": 10, "norb": 10, "convex": 20, "rectangles_image": 20}
+# Columns of every line that say where and when it was made.
+CONTEXT = ("processes", "cores", "processor", "date", "version", "commit")
+
+
+class Results:
+    """The lines of a CSV file, each found again by its configuration.
+
+    Parameters
+    ----------
+    path : Path
+        Need not exist.
+    key : sequence of str
+        Columns of the configuration.
+    found : sequence of str
+        Columns of the outcome.
+    """
+
+    def __init__(self, path, key, found):
+        self.path, self.key = Path(path), tuple(key)
+        self.columns = [*key, *found, *CONTEXT]
+        self.lines = {self._key(line): line for line in read(self.path, self.columns)}
+
+    def __contains__(self, config):
+        return self._key(config) in self.lines
+
+    def __getitem__(self, config):
+        return self.lines[self._key(config)]
+
+    def _key(self, config):
+        return tuple(str(config[name]) for name in self.key)
+
+    def append(self, config, found):
+        """Keep a finished run; it is on the disk when this returns."""
+        line = {name: str(value) for name, value in (config | found).items()}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "a+b") as file:
+            end = end_of_lines(file)
+            file.truncate(end)
+            text = io.StringIO()
+            writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+            if end == 0:
+                writer.writeheader()
+            writer.writerow(line)
+            file.write(text.getvalue().encode())
+            file.flush()
+            os.fsync(file.fileno())
+        self.lines[self._key(line)] = line
+
+
+def end_of_lines(file):
+    """Where the last whole line ends: a line torn by a crash counts as not written."""
+    file.seek(0)
+    return file.read().rfind(b"\n") + 1
+
+
+def read(path, columns=None):
+    """The whole lines of a CSV file as dicts of text; none if there is no file."""
+    if not Path(path).exists():
+        return []
+    with open(path, "rb") as file:
+        end = end_of_lines(file)
+        file.seek(0)
+        lines = csv.DictReader(io.StringIO(file.read(end).decode()))
+    if columns and lines.fieldnames and lines.fieldnames != columns:
+        sys.exit(f"{path} has other columns than this version writes: move it away.")
+    return list(lines)
+
+
+def fullest(lines):
+    """Of each data set, the lines with the most training rows, and then the most epochs."""
+    def size(line):
+        return int(line["rows"]), int(line["epochs"])
+
+    most = {}
+    for line in lines:
+        most[line["set"]] = max(size(line), most.get(line["set"], (0, 0)))
+    return [line for line in lines if size(line) == most[line["set"]]]
+
+
+def spaced(values, digits=4):
+    """Numbers in one cell."""
+    return " ".join(f"{value:.{digits}f}" for value in values)
+
+
+def numbers(cell):
+    """The numbers of one cell."""
+    return [float(value) for value in cell.split()]
+
+
+# ---- running -----------------------------------------------------------------------------
+
+
+def execute(results, configs, run, args, cost=lambda config: 1):
+    """Run what ``results`` lacks, ``args.processes`` at a time, keeping each outcome at once.
+
+    Parameters
+    ----------
+    results : Results
+    configs : list of dict
+    run : callable
+        A function of a module: configuration to outcome, a dict.
+    args : Namespace
+        Of ``parse``.
+    cost : callable
+        What a configuration takes, in any unit; for the estimate of the time left.
+
+    Returns
+    -------
+    complete : bool
+        False where ``--budget-minutes`` ended it.
+    """
+    todo = [config for config in configs if config not in results]
+    print(f"{results.path.name}: {len(configs) - len(todo)} of {len(configs)} done before")
+    progress = Progress(todo, cost)
+    for config, found in outcomes(run, todo, args.processes, args.deadline):
+        results.append(config, found | context() | {"processes": args.processes})
+        progress.step(config, found)
+    if progress.done < len(todo):
+        print(f"the time is over; the same command goes on, with {len(todo) - progress.done} left")
+    return progress.done == len(todo)
+
+
+def outcomes(run, todo, processes, deadline):
+    """Pairs of configuration and outcome as they come; none is started after the deadline."""
+    if processes == 1:
+        for config in todo:
+            if time.monotonic() > deadline:
+                return
+            yield config, run(config)
+        return
+    waiting, running = iter(todo), {}
+    with ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=threadpool_limits, initargs=(1,)
+    ) as pool:
+        while True:
+            while len(running) < processes and time.monotonic() < deadline:
+                config = next(waiting, None)
+                if config is None:
+                    break
+                running[pool.submit(run, config)] = config
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
+
+
+class Progress:
+    """A line for every run that ends, with what remains."""
+
+    def __init__(self, todo, cost):
+        self.todo, self.cost = len(todo), cost
+        self.total = sum(map(cost, todo))
+        self.done, self.spent = 0, 0
+        self.started = time.monotonic()
+
+    def step(self, config, found):
+        self.done += 1
+        self.spent += self.cost(config)
+        share = self.spent / self.total
+        passed = time.monotonic() - self.started
+        bar = ("#" * round(20 * share)).ljust(20, ".")
+        what = " ".join(str(value) for value in config.values())
+        outcome = next(iter(found.items()))
+        print(f"[{bar}] {self.done}/{self.todo}, {clock(passed)} passed, about "
+              f"{clock(passed * (1 - share) / share)} left | {what}: "
+              f"{outcome[0]} {outcome[1]}", flush=True)
+
+
+def clock(seconds):
+    """h:mm:ss."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+
+@cache
+def context():
+    """Machine, date and version; of the day the process began."""
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=10"],
+        cwd=HERE, capture_output=True, text=True, check=False,
+    ) if (HERE.parent.parent / ".git").exists() else None
+    return {
+        "cores": cores(),
+        "processor": processor(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "version": sklearn_lsh.__version__,
+        "commit": git.stdout.strip() if git else "",
+    }
+
+
+def cores():
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def processor():
+    """The processor's name."""
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines()
+             if line.startswith("model name")] if info.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+# ---- the command line --------------------------------------------------------------------
+
+
+def parser(doc, **defaults):
+    """The options that experiments share; ``defaults`` sets theirs, None leaves one out."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    several = {"nargs": "+"}
+    shared = {
+        "sets": several | {"choices": SETS, "default": list(SETS), "help": "data sets"},
+        "methods": several | {"help": "values of the estimator's parameter selection"},
+        "depths": several | {"type": int, "help": "numbers of hidden layers"},
+        "shares": several | {"type": float, "help": "active shares of a hidden layer"},
+        "solvers": several | {"default": ["rowwise_adagrad"]},
+        "seeds": several | {"type": int, "default": [0]},
+        "epochs": {"type": int, "help": "passes over the training set; by default the set's own"},
+        "width": {"type": int, "default": 1000, "help": "nodes of a hidden layer"},
+        "n_train": {"type": int, "help": "training rows; all by default"},
+        "n_test": {"type": int, "default": 10_000, "help": "test rows"},
+    }
+    for name, options in shared.items():
+        if name in defaults:
+            if defaults[name] is None:
+                continue
+            options["default"] = defaults[name]
+        parser.add_argument("--" + name.replace("_", "-"), **options)
+    parser.add_argument("--processes", type=int, default=1, help="runs side by side")
+    parser.add_argument("--budget-minutes", type=float, default=float("inf"),
+                        help="start no further run after this time")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")
+    parser.add_argument("--figures", type=Path, default=FIGURES, help="folder of the PNG files")
+    parser.add_argument("--plot-only", action="store_true", help="draw what the CSV file has")
+    return parser
+
+
+def parse(parser, argv=None):
+    """The options, with ``deadline``, the end of the budget on the monotonic clock."""
+    args = parser.parse_args(argv)
+    args.deadline = time.monotonic() + 60 * args.budget_minutes
+    return args

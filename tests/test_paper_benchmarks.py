@@ -1,0 +1,96 @@
+"""The paper's experiments: results survive a restart, and one small experiment runs."""
+
+import sys
+import types
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from sklearn.datasets import load_digits
+
+PAPER = Path(__file__).parent.parent / "benchmarks" / "paper"
+DataSet = namedtuple("DataSet", "name title X_train y_train X_test y_test")
+
+
+def load(name, n_train=None, n_test=None):
+    """Scikit-learn's digits instead of the large sets."""
+    X, y = load_digits(return_X_y=True)
+    X = (X / 16).astype("float32")
+    return DataSet(name, "digits", X[:n_train], y[:n_train], X[1000:][:n_test], y[1000:][:n_test])
+
+
+@pytest.fixture
+def paper(monkeypatch):
+    """Imports the experiments' modules, and forgets them afterwards."""
+    monkeypatch.syspath_prepend(PAPER)
+    sets = types.ModuleType("_sets")
+    sets.load = load
+    before = set(sys.modules)
+    monkeypatch.setitem(sys.modules, "_sets", sets)
+    yield __import__
+    for name in set(sys.modules) - before:
+        if str(PAPER) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def options(module, folder, *more):
+    return module.parse(module.options(), [
+        "--results", str(folder), "--figures", str(folder), "--sets", "mnist", "--depths", "2",
+        "--methods", "lsh", "all", "--shares", "0.1", "--width", "60", "--n-train", "150",
+        "--n-test", "100", "--epochs", "2", *more,
+    ])
+
+
+def test_results_survive(paper, tmp_path):
+    runs = paper("_runs")
+    path = tmp_path / "results.csv"
+    results = runs.Results(path, ("name", "share"), ("score",))
+    for name in "abc":
+        results.append({"name": name, "share": 0.1}, {"score": 1, **runs.context()})
+    torn = path.read_bytes()[:-5]  # as if the machine had stopped in the last line
+    path.write_bytes(torn)
+    again = runs.Results(path, ("name", "share"), ("score",))
+    assert [line["name"] for line in again.lines.values()] == ["a", "b"]
+    assert {"name": "b", "share": 0.1} in again
+    assert {"name": "b", "share": 0.2} not in again
+    again.append({"name": "c, again", "share": 0.1}, {"score": 2})
+    assert [line["score"] for line in runs.read(path)] == ["1", "1", "2"]
+    with pytest.raises(SystemExit):
+        runs.Results(path, ("another", "share"), ("score",))
+
+
+def test_sustainability(paper, tmp_path, capsys, monkeypatch):
+    module = paper("sustainability")
+    first = module.measured(options(module, tmp_path))
+    assert len(first.lines) == 2
+    for line in first.lines.values():
+        assert float(line["accuracy"]) > 0.3
+        assert len(line["accuracies"].split()) == 2
+        assert len(line["recall"].split()) == (2 if line["method"] == "lsh" else 0)
+        assert float(line["multiplications"]) > 0
+    monkeypatch.setattr(module, "trained", None)  # nothing is run again
+    again = module.measured(options(module, tmp_path, "--budget-minutes", "0"))
+    assert again.lines == first.lines
+    assert "0 of 2 done before" in capsys.readouterr().out
+
+
+def test_budget(paper, tmp_path, capsys):
+    runs = paper("_runs")
+    results = runs.Results(tmp_path / "results.csv", ("n",), ("square",))
+    configs = [{"n": n} for n in range(3)]
+    args = types.SimpleNamespace(processes=1, deadline=0.0)
+    assert not runs.execute(results, configs, lambda c: {"square": c["n"] ** 2}, args)
+    args.deadline = float("inf")
+    assert runs.execute(results, configs, lambda c: {"square": c["n"] ** 2}, args)
+    assert [line["square"] for line in results.lines.values()] == ["0", "1", "4"]
+    assert "with 3 left" in capsys.readouterr().out
+
+
+def test_figures_and_claims(paper, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    module = paper("sustainability")
+    module.plot(list(module.measured(options(module, tmp_path)).lines.values()),
+                options(module, tmp_path))
+    assert (tmp_path / "sustainability_2_hidden.png").stat().st_size > 10_000
+    lines = paper("claims").table(tmp_path)
+    assert {line["ours"] for line in lines} == {"not run"}  # trials support no claim
