@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ._data import Labels, as_rows
+from ._data import Labels, as_rows, mean_input
 from ._network import Network
 from ._pace import Pace
 from ._resolve import resolve_learning_rate, resolve_settings
@@ -451,7 +451,7 @@ default="lsh"
     def _new_network(self, X, labels):
         settings = self._settings(X.shape[1], labels)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        return Network.create(settings, seed)
+        return Network.create(settings, seed, mean_input(as_rows(X)))
 
     def _weights(self, X, y, sample_weight):
         """float32 weights of the examples, or None where all are 1."""

@@ -9,6 +9,12 @@ from .core.engine import Targets
 from .core.rows import CSRRows, DenseRows
 
 LARGEST = np.finfo(np.float32).max
+# Rows that the mean input is taken from, evenly spread.
+MEAN_ROWS = 2048
+# Least share of non-zeros, and largest mean of a feature (squares have to fit float32), with
+# which input is centred.
+CENTRED_DENSITY = 0.05
+LARGEST_MEAN = 1e9
 
 
 def as_rows(X):
@@ -31,6 +37,28 @@ def as_rows(X):
             (X.data, X.indices.astype(np.int64), X.indptr.astype(np.int64)), shape=X.shape
         )
     return CSRRows(X)
+
+
+def mean_input(rows):
+    """The mean of some rows, to centre updates by; None where that is not worth it.
+
+    Features that are mostly zero have a mean near zero, and input with few non-zeros a row is
+    not to cost more than those.
+
+    Parameters
+    ----------
+    rows : Rows
+
+    Returns
+    -------
+    mean : ndarray of shape (n_features,), float32, or None
+    """
+    chosen = np.unique(np.linspace(0, rows.n_rows - 1, MEAN_ROWS).astype(np.int64))
+    indptr, indices, data = rows.sample(chosen)
+    if indptr[-1] < CENTRED_DENSITY * len(chosen) * rows.n_features:
+        return None
+    mean = np.bincount(indices, data, rows.n_features) / len(chosen)
+    return mean.astype(np.float32) if np.abs(mean).max() < LARGEST_MEAN else None
 
 
 class Labels:

@@ -90,8 +90,12 @@ class Network:
         self._assemble()
 
     @classmethod
-    def create(cls, settings, seed):
-        """A network with random weights (Glorot and Bengio 2010, as ``MLPClassifier``)."""
+    def create(cls, settings, seed, mean=None):
+        """A network with random weights (Glorot and Bengio 2010, as ``MLPClassifier``).
+
+        ``mean``, of shape (n_features,), is the mean input that the first layer's updates
+        subtract; None where they do not.
+        """
         rng = np.random.default_rng([seed, 0])
         factor = 2.0 if settings.activation == "logistic" else 6.0
         layers = []
@@ -109,6 +113,10 @@ class Network:
                     "used": np.zeros(n_out, np.uint8),
                 }
             )
+        if mean is not None and SOLVERS[settings.solver].centres:
+            layers[0]["mean"] = mean
+            # Nodes start at zero for the mean input, as they do in a standardised network.
+            layers[0]["intercepts"] -= np.einsum("ij,j->i", layers[0]["weights"], mean)
         state = {
             "format": FORMAT,
             "settings": asdict(settings),
@@ -131,12 +139,7 @@ class Network:
         layers = []
         for index, arrays in enumerate(self.state["layers"]):
             n_out = len(arrays["intercepts"])
-            store = WeightStore(
-                arrays["weights"],
-                arrays["intercepts"],
-                np.ones(n_out, np.float32),
-                np.full(n_out, np.inf, np.float32),
-            )
+            store = WeightStore(arrays["weights"], arrays["intercepts"], arrays.get("mean"))
             if index == len(settings.hidden_layer_sizes):
                 selector, activation = AllNodes(store, n_out, False), "identity"
             else:
@@ -191,7 +194,7 @@ class Network:
 
     def replace_hashing(self, index, hashing):
         """Give a hidden layer other hash functions: all of them, or none if interrupted."""
-        self.fold_scales()
+        self.fold()
         arrays = self.state["layers"][index]
         before, arrays["hashing"] = arrays["hashing"], hashing
         try:
@@ -237,10 +240,10 @@ class Network:
             layer.optimizer.momentum = momentum
             layer.optimizer.alpha = alpha
 
-    def fold_scales(self):
-        """Fold lazy weight decay in, so that ``state`` holds the weights themselves."""
+    def fold(self):
+        """Fold in what is lazy, so that ``state`` holds the weights themselves."""
         for layer in self.engine.layers:
-            layer.store.fold_scales()
+            layer.store.fold_all()
 
 
 def _new_hashing(settings, index, rng):

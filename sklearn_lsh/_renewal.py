@@ -69,7 +69,7 @@ class Renewal:
         # One thread: results must not depend on the machine's number of cores.
         # Features near float32's limit may overflow here; such rows rank nothing.
         with threadpool_limits(1), np.errstate(over="ignore", invalid="ignore"):
-            self.network.fold_scales()
+            self.network.fold()
             if self.selector.aims:
                 self._measure()
             if self.selector.family.adaptive:

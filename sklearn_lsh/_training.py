@@ -129,7 +129,7 @@ class Trainer:
         try:
             self._pass(order)
         finally:
-            network.fold_scales()
+            network.fold()
             self.rehasher.settle()
         self._record(time.perf_counter() - started)
 

@@ -22,6 +22,7 @@ cdef class Engine:
         self, Rows rows, Targets targets, const int64_t *row, Py_ssize_t start, Py_ssize_t stop,
         int step, uint64_t seed, Space *space,
     ) noexcept nogil
+    cdef void load(self, Rows rows, Py_ssize_t i, Space *space) noexcept nogil
     cdef bint gradients(self, Targets targets, Py_ssize_t i, Space *space) noexcept nogil
     cdef void forward(self, int n_layers, bint inference, Space *space) noexcept nogil
     cdef void update(self, Space *space) noexcept nogil

@@ -84,6 +84,11 @@ cdef class Engine:
         if rows.n_features != n_in:
             raise ValueError(f"rows of {rows.n_features} features in a network for {n_in}")
 
+    cdef void load(self, Rows rows, Py_ssize_t i, Space *space) noexcept nogil:
+        """Row i as the input of the first layer."""
+        rows.load(i, &space.row)
+        (<Layer> self.layer_pointers[0]).enter(&space.row.vec, &space.scratch)
+
     # ---- training --------------------------------------------------------------------
 
     def train(
@@ -125,7 +130,7 @@ cdef class Engine:
         while t < stop:
             # Chance belongs to the example, whatever thread or call it falls to.
             space.scratch.rng = mix(seed ^ mix(t))
-            rows.load(row[t], &space.row)
+            self.load(rows, row[t], space)
             if self.gradients(targets, row[t], space):
                 self.update(space)
             t = t + step
@@ -166,7 +171,7 @@ cdef class Engine:
                 for slot in range(worker, worker + batch):
                     if t < stop:
                         spaces[slot].scratch.rng = mix(seed ^ mix(t))
-                        rows.load(row[t], &spaces[slot].row)
+                        self.load(rows, row[t], spaces[slot])
                         waits[slot] = self.gradients(targets, row[t], spaces[slot])
                         idle = 0
                         t += 1
@@ -314,7 +319,7 @@ cdef class Engine:
     ) noexcept nogil:
         cdef LayerBuffers *out = &space.layers[self.n_hidden]
         cdef int32_t t
-        rows.load(i, &space.row)
+        self.load(rows, i, space)
         self.forward(self.n_hidden + 1, True, space)
         for t in range(out.out.n):
             if not isfinite(out.out.val[t]):
@@ -352,7 +357,7 @@ cdef class Engine:
         indices, values = [], []
         for t in range(n):
             with nogil:
-                rows.load(row[t], &ws.space.row)
+                self.load(rows, row[t], &ws.space)
                 self.forward(l + 1, True, &ws.space)
             found = buf.out.n if outputs else buf.active.n
             indptr[t + 1] = indptr[t] + found
@@ -385,7 +390,7 @@ cdef class Engine:
         cdef int64_t *w = <int64_t *> borrow(wanted, "i8")
         with nogil:
             for i in range(n):
-                rows.load(row[i], &ws.space.row)
+                self.load(rows, row[i], &ws.space)
                 self.forward(self.n_hidden, True, &ws.space)
                 x = &ws.space.row.vec
                 for l in range(self.n_hidden):

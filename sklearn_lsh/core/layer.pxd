@@ -23,6 +23,7 @@ cdef class Layer:
     cdef void pull_back(
         self, LayerBuffers *buf, SparseVec *x, LayerBuffers *below, Scratch *s
     ) noexcept nogil
+    cdef void enter(self, SparseVec *x, Scratch *s) noexcept nogil
     cdef int32_t hits(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil
     cdef void through_activation(self, LayerBuffers *buf) noexcept nogil
     cdef int32_t update(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil

@@ -3,7 +3,7 @@
 from libc.math cimport expf, fabsf, tanhf
 
 from .kernels cimport kernels
-from .optimizers cimport Optimizer
+from .optimizers cimport Input, Optimizer
 from .selection cimport AllNodes, Selector, WinnerTakeAll
 from .types cimport LayerBuffers, Move, Scratch, SparseVec, borrow, int32_t, int64_t, real
 from .weights cimport WeightStore
@@ -55,6 +55,13 @@ cdef class Layer:
             exact = {"exact": WinnerTakeAll, "all": AllNodes}[kind]
             self.inference_selector = exact(self.store, chosen.n_active, chosen.by_magnitude)
         self.inference_kind = kind
+
+    cdef void enter(self, SparseVec *x, Scratch *s) noexcept nogil:
+        """Complete an input with its product with the mean input, if the layer is centred."""
+        x.mean_product = 0
+        if self.store.mean != NULL:
+            x.mean_product = kernels.dot(x.idx, x.val, x.n, self.store.mean)
+            s.multiplications += x.n
 
     cdef int32_t hits(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
         """How many of the exact top n_active nodes for x are among those selected in buf."""
@@ -127,13 +134,16 @@ cdef class Layer:
     cdef int32_t update(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
         """Apply the gradient buf.delta outer x. Returns how many rows were refused."""
         cdef Move move
-        cdef int32_t refused = self.optimizer.step(
-            buf.out_idx, buf.delta, buf.out.n, x, buf.applied
-        )
+        cdef Input u
+        cdef int32_t refused
+        self.optimizer.describe(x, &u)
+        refused = self.optimizer.step(buf.out_idx, buf.delta, buf.out.n, &u, buf.applied)
         s.multiplications += <int64_t> buf.out.n * x.n
         # Refused rows did not decay either: let their sketches be computed afresh.
         move.linear = self.optimizer.is_linear() and refused == 0
         move.decay = 1 - self.optimizer.learning_rate * self.optimizer.alpha
+        move.centred = self.optimizer.is_centred()
+        move.intercept_input = u.intercept_input
         move.applied = buf.applied
         self.selector.rows_moved(buf.out_idx, buf.out.n, &move, buf, s)
         return refused

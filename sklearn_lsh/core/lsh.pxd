@@ -15,6 +15,8 @@ cdef class LSHSelector(Selector):
     cdef readonly int32_t short_list    # candidates whose exact activation is computed
     cdef readonly bint exhaustive       # every node is a candidate: nothing to hash
     cdef real *sketches                 # (n_nodes, family.dim)
+    cdef object sketch_of_mean
+    cdef real *mean_sketch              # (family.dim,): of the mean input of a centred layer
     cdef unsigned char *dirty           # (n_nodes,): 1 code is stale, 2 the sketch too
 
     cdef int32_t candidates(self, LayerBuffers *buf, Scratch *s) noexcept nogil

@@ -44,6 +44,7 @@ cdef class LSHSelector(Selector):
         self, WeightStore store, n_active, by_magnitude,
         HashFamily family, CodeIndex index, probing, Ranking ranking, arrays,
     ):
+        cdef SparseVec mean
         Selector.__init__(self, store, n_active, by_magnitude)
         self.family = family
         self.index = index
@@ -53,6 +54,12 @@ cdef class LSHSelector(Selector):
         self.arrays = arrays
         self.sketches = reals(arrays["sketches"])
         self.dirty = <unsigned char *> borrow(arrays["dirty"], "u1")
+        self.mean_sketch = NULL
+        if store.mean != NULL:
+            self.sketch_of_mean = np.zeros(family.dim, np.float32)
+            self.mean_sketch = reals(self.sketch_of_mean)
+            mean.idx, mean.val, mean.n = NULL, store.mean, store.n_in
+            family.sketch(&mean, 0, self.mean_sketch)
         self.short_list = arrays["short_list"]
         covered = n_active if ranking.needs_codes else self.short_list
         self.exhaustive = covered >= self.n_nodes
@@ -141,15 +148,23 @@ cdef class LSHSelector(Selector):
     ) noexcept nogil:
         cdef int32_t t, i, dim = self.family.dim
         cdef real *sketch
+        cdef real *direction = s.query
         cdef real intercept
         if self.exhaustive:
             return
+        for i in range(dim):
+            direction[i] = buf.sketch[i]
+            if move.centred:
+                direction[i] += (
+                    (move.intercept_input - 1) * self.family.intercept_row[i] - self.mean_sketch[i]
+                )
         for t in range(n):
             CHECK(0 <= ids[t] < self.n_nodes, "node index")
             if not move.linear:
                 self.dirty[ids[t]] |= STALE_SKETCH
                 continue
-            # The sketch is linear in [weights, intercept]: repeat the update on it.
+            # The sketch is linear in [weights, intercept]: repeat the update on it. What
+            # the mean has added lazily is part of the sketch at once.
             sketch = self.sketches + <Py_ssize_t> ids[t] * dim
             if move.decay != 1:
                 intercept = self.store.intercepts[ids[t]] + move.applied[t]
@@ -157,7 +172,7 @@ cdef class LSHSelector(Selector):
                     sketch[i] = move.decay * sketch[i] + (
                         (1 - move.decay) * intercept * self.family.intercept_row[i]
                     )
-            kernels.axpy(-move.applied[t], NULL, buf.sketch, dim, sketch)
+            kernels.axpy(-move.applied[t], NULL, direction, dim, sketch)
             s.multiplications += dim
             self.dirty[ids[t]] |= STALE_CODE
 
@@ -166,7 +181,7 @@ cdef class LSHSelector(Selector):
         cdef SparseVec row
         cdef real *sketch = self.sketches + <Py_ssize_t> j * self.family.dim
         if self.dirty[j] & STALE_SKETCH:
-            self.store.fold_scale(j)
+            self.store.fold(j)
             row.idx, row.val, row.n = NULL, self.store.row(j), self.store.n_in
             self.family.sketch(&row, self.store.intercepts[j], sketch)
             s.multiplications += <int64_t> self.family.dim * row.n
@@ -179,7 +194,7 @@ cdef class LSHSelector(Selector):
         if self.cells is not None:
             codes[0] = self.cells.nearest(sketch, s)
         else:
-            self.store.fold_scale(j)
+            self.store.fold(j)
             self.family.row_codes(self.store, j, sketch, s.margin, codes)
             s.multiplications += self.family.code_cost
         self.dirty[j] = 0

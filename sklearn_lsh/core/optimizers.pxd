@@ -6,8 +6,9 @@ from .weights cimport WeightStore
 # The input of an update, with what every row's step needs to know of it.
 cdef struct Input:
     SparseVec *x
-    real largest        # max(1, max |x|): the intercept's input is 1
-    real squared_norm   # the intercept's input included
+    real largest        # no magnitude of it, or of the intercept's input, is larger
+    real intercept_input
+    real squared_norm   # the intercept's input included; of the centred input where it counts
 
 
 cdef class Optimizer:
@@ -18,9 +19,11 @@ cdef class Optimizer:
     cdef public real alpha
 
     cdef bint is_linear(self) noexcept nogil
+    cdef bint is_centred(self) noexcept nogil
+    cdef void describe(self, SparseVec *x, Input *u) noexcept nogil
 
     cdef int32_t step(
-        self, const int32_t *ids, const real *delta, int32_t n, SparseVec *x, real *applied
+        self, const int32_t *ids, const real *delta, int32_t n, Input *u, real *applied
     ) noexcept nogil
     cdef real reach(self, int32_t j, real delta, const Input *u) noexcept nogil
     cdef real move_row(self, int32_t j, real delta, const Input *u) noexcept nogil

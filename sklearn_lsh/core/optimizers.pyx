@@ -37,6 +37,8 @@ cdef class Optimizer:
 
     #: What ``learning_rate_init="auto"`` stands for.
     auto_learning_rate = 0.01
+    #: Whether inputs count less their mean.
+    centres = False
 
     def __init__(self, WeightStore store, state):
         self.store = store
@@ -50,34 +52,51 @@ cdef class Optimizer:
     cdef bint is_linear(self) noexcept nogil:
         return False
 
+    cdef bint is_centred(self) noexcept nogil:
+        """Whether updates subtract the mean input; needs a layer that knows it."""
+        return False
+
     @staticmethod
     def state_shapes(n_out, n_in):
         """Names and shapes of the float32 state arrays of a layer; they start as zeros."""
         return {}
 
-    cdef int32_t step(
-        self, const int32_t *ids, const real *delta, int32_t n, SparseVec *x, real *applied
-    ) noexcept nogil:
-        """Update row ids[t] with gradient delta[t] * x. Returns how many rows were refused.
+    cdef void describe(self, SparseVec *x, Input *u) noexcept nogil:
+        """What the steps of all rows need to know of an input.
 
-        An update is refused where a weight could leave the range of float32. applied[t]
-        receives the multiple of x that was subtracted, where the rule is linear.
+        Centred, z = w.(x - mu) + b' with b' = b + w.mu. The gradient with respect to (w, b') is
+        (x - mu, 1), which in terms of (w, b) is (x - mu, 1 - mu.(x - mu)).
         """
-        cdef Input u
-        cdef int32_t t, refused = 0
-        cdef real decay = 1 - self.learning_rate * self.alpha
         u.x = x
+        u.intercept_input = 1
         u.largest = max(<real> 1, kernels.max_abs(x.val, x.n))
         u.squared_norm = 1 + kernels.sum_squares(x.val, x.n)
+        if self.is_centred():
+            u.intercept_input = 1 - (x.mean_product - self.store.mean_norm2)
+            u.largest = max(u.largest + self.store.mean_largest, fabsf(u.intercept_input))
+            # Rounding must not make it less than the intercept's share.
+            u.squared_norm += self.store.mean_norm2 - 2 * x.mean_product
+            u.squared_norm = max(<real> 1, u.squared_norm)
+
+    cdef int32_t step(
+        self, const int32_t *ids, const real *delta, int32_t n, Input *u, real *applied
+    ) noexcept nogil:
+        """Update row ids[t] with gradient delta[t] * input. Returns how many were refused.
+
+        An update is refused where a weight could leave the range of float32. applied[t]
+        receives the multiple of the input that was subtracted, where the rule is linear.
+        """
+        cdef int32_t t, refused = 0
+        cdef real decay = 1 - self.learning_rate * self.alpha
         for t in range(n):
             applied[t] = 0
             # The comparison is false for NaN.
             if fabsf(delta[t]) * u.largest < LARGEST_GRADIENT and self.store.admit(
-                ids[t], self.reach(ids[t], delta[t], &u)
+                ids[t], self.reach(ids[t], delta[t], u)
             ):
                 if decay != 1:
                     self.store.shrink(ids[t], decay)
-                applied[t] = self.move_row(ids[t], delta[t], &u)
+                applied[t] = self.move_row(ids[t], delta[t], u)
             else:
                 refused += 1
         return refused
@@ -168,6 +187,9 @@ cdef class Adagrad(PerWeight):
 cdef class RowwiseAdagrad(Optimizer):
     """One accumulator a neuron, no momentum: ``G += |g|^2; w -= lr g / sqrt(0.1 + G)``.
 
+    Inputs of a centred layer count less their mean, as if they had been standardised: where all
+    features are far from zero, all gradients would point the same way otherwise.
+
     The gradient g is the whole row's, so the step in pre-activation grows with the norm of
     the input and not with its square: one learning rate serves few and many, dim and bright
     inputs. The step is a multiple of the input, so sketches of the row move by the same
@@ -175,6 +197,7 @@ cdef class RowwiseAdagrad(Optimizer):
     """
 
     auto_learning_rate = 0.5
+    centres = True
 
     def __init__(self, WeightStore store, state):
         Optimizer.__init__(self, store, state)
@@ -182,6 +205,9 @@ cdef class RowwiseAdagrad(Optimizer):
 
     cdef bint is_linear(self) noexcept nogil:
         return True
+
+    cdef bint is_centred(self) noexcept nogil:
+        return self.store.mean != NULL
 
     @staticmethod
     def state_shapes(n_out, n_in):
@@ -195,7 +221,7 @@ cdef class RowwiseAdagrad(Optimizer):
         cdef real a
         self.row_squares[j] += delta * delta * u.squared_norm
         a = self.learning_rate * delta / sqrtf(self.row_squares[j] + ROW_START)
-        self.store.subtract(j, a, u.x)
+        self.store.subtract(j, a, u.x, u.intercept_input)
         return a
 
 

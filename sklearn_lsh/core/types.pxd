@@ -23,10 +23,12 @@ cdef extern from *:
 
 # One currency for an input row, a layer's output and its gradient.
 # idx == NULL means dense: val has one entry per coordinate and n is their number.
+# mean_product is its product with the mean input, where the layer it enters is centred.
 cdef struct SparseVec:
     int32_t *idx
     real *val
     int32_t n
+    real mean_product
 
 
 # What a selector fills: the nodes it chose and their pre-activations.
@@ -50,10 +52,13 @@ cdef struct LayerBuffers:
 
 
 # How an update moved the rows of a layer. Linear: weights shrank by the factor decay, then
-# the row with its intercept fell by applied[t] * [input, 1].
+# the row with its intercept fell by applied[t] * [input, intercept_input], the mean input
+# subtracted from the input if centred.
 cdef struct Move:
     bint linear
+    bint centred
     real decay
+    real intercept_input
     const real *applied
 
 

@@ -4,9 +4,13 @@ from .types cimport SparseVec, int32_t, real
 cdef class WeightStore:
     cdef readonly int32_t n_out, n_in
     cdef object arrays
-    cdef real *weights          # (n_out, n_in); the weight itself is scale[j] * weights[j, i]
+    # The weight itself is scale[j] * weights[j, i] + shift[j] * mean[i].
+    cdef real *weights          # (n_out, n_in)
     cdef real *intercepts       # (n_out,)
     cdef real *scale            # (n_out,)
+    cdef real *shift            # (n_out,); zeros where there is no mean
+    cdef real *mean             # (n_in,): the mean input that updates subtract, or NULL
+    cdef real mean_norm2, mean_largest
     cdef real *bound            # (n_out,): no |weight| of the row or its intercept exceeds it
 
     cdef real activation(self, int32_t j, SparseVec *x) noexcept nogil
@@ -18,7 +22,9 @@ cdef class WeightStore:
     ) noexcept nogil
     cdef bint admit(self, int32_t j, real step) noexcept nogil
     cdef void shrink(self, int32_t j, real factor) noexcept nogil
-    cdef void subtract(self, int32_t j, real a, SparseVec *x) noexcept nogil
+    cdef void subtract(
+        self, int32_t j, real a, SparseVec *x, real intercept_input
+    ) noexcept nogil
     cdef real row_bound(self, int32_t j) noexcept nogil
-    cdef void fold_scale(self, int32_t j) noexcept nogil
+    cdef void fold(self, int32_t j) noexcept nogil
     cdef real* row(self, int32_t j) noexcept nogil

@@ -1,9 +1,12 @@
 """The weight store of one layer: the only room that knows how weights lie in memory.
 
 Today: by neuron, a C-contiguous row of float32 for each node, so that ``coefs_`` is a
-transposed view of it. Weight decay is lazy: a scalar per row stands for the factor its
-weights still have to be multiplied with, and is folded in when a pass ends.
+transposed view of it. Two changes of whole rows are lazy, a scalar per row each, and are folded
+in when a pass ends: weight decay, as a factor, and the multiple of the mean input that centred
+updates have added. So an update of a centred layer still costs the non-zeros of its input.
 """
+
+import numpy as np
 
 from libc.math cimport fabsf, isfinite
 
@@ -23,18 +26,26 @@ cdef class WeightStore:
     Parameters
     ----------
     weights, intercepts : ndarray of float32, C-contiguous
-    scale, bound : ndarray of shape (n_out,), float32
-        Working memory: the lazy decay of each row (ones outside a pass), and an upper bound
-        of each row's magnitudes.
+    mean : ndarray of shape (n_in,), float32, or None
+        The mean input of a centred layer.
     """
 
-    def __init__(self, weights, intercepts, scale, bound):
-        self.arrays = (weights, intercepts, scale, bound)
+    def __init__(self, weights, intercepts, mean=None):
+        n_out = len(intercepts)
+        scale, shift = np.ones(n_out, np.float32), np.zeros(n_out, np.float32)
+        bound = np.full(n_out, np.inf, np.float32)
+        self.arrays = (weights, intercepts, mean, scale, shift, bound)
         self.n_out, self.n_in = weights.shape
         self.weights = reals(weights)
         self.intercepts = reals(intercepts)
         self.scale = reals(scale)
+        self.shift = reals(shift)
         self.bound = reals(bound)
+        self.mean = NULL
+        if mean is not None:
+            self.mean = reals(mean)
+            self.mean_norm2 = kernels.sum_squares(self.mean, self.n_in)
+            self.mean_largest = kernels.max_abs(self.mean, self.n_in)
 
     cdef real* row(self, int32_t j) noexcept nogil:
         """The stored weights of node j; only meaningful to callers when scale[j] is 1."""
@@ -43,7 +54,7 @@ cdef class WeightStore:
 
     cdef real activation(self, int32_t j, SparseVec *x) noexcept nogil:
         cdef real z = kernels.dot(x.idx, x.val, x.n, self.row(j))
-        return self.scale[j] * z + self.intercepts[j]
+        return self.scale[j] * z + self.shift[j] * x.mean_product + self.intercepts[j]
 
     cdef void activations(
         self, SparseVec *x, const int32_t *ids, int32_t n, real *z
@@ -65,7 +76,9 @@ cdef class WeightStore:
             kernels.gather_axpy(delta[t] * self.scale[j], self.row(j), x.idx, x.n, out)
 
     cdef real row_bound(self, int32_t j) noexcept nogil:
-        cdef real m = self.scale[j] * kernels.max_abs(self.row(j), self.n_in)
+        cdef real m
+        self.fold(j)
+        m = kernels.max_abs(self.row(j), self.n_in)
         return max(m, fabsf(self.intercepts[j]))
 
     cdef bint admit(self, int32_t j, real step) noexcept nogil:
@@ -87,10 +100,12 @@ cdef class WeightStore:
     cdef void shrink(self, int32_t j, real factor) noexcept nogil:
         """Multiply the weights (not the intercept) of row j, lazily."""
         self.scale[j] *= factor
+        self.shift[j] *= factor
         if self.scale[j] < SMALLEST_SCALE:
-            self.fold_scale(j)
+            self.fold(j)
 
-    cdef void fold_scale(self, int32_t j) noexcept nogil:
+    cdef void fold(self, int32_t j) noexcept nogil:
+        """Make the stored weights of row j its weights."""
         cdef real *w = self.row(j)
         cdef int32_t i
         cdef real s = self.scale[j]
@@ -98,14 +113,21 @@ cdef class WeightStore:
             for i in range(self.n_in):
                 w[i] *= s
             self.scale[j] = 1
+        if self.shift[j] != 0:
+            kernels.axpy(self.shift[j], NULL, self.mean, self.n_in, w)
+            self.shift[j] = 0
 
-    cdef void subtract(self, int32_t j, real a, SparseVec *x) noexcept nogil:
-        """weight[j] -= a * x, intercept[j] -= a."""
+    cdef void subtract(
+        self, int32_t j, real a, SparseVec *x, real intercept_input
+    ) noexcept nogil:
+        """Subtract a times x, less the mean input if there is one, from the weights of row j."""
         kernels.axpy(-a / self.scale[j], x.idx, x.val, x.n, self.row(j))
-        self.intercepts[j] -= a
+        if self.mean != NULL:
+            self.shift[j] += a
+        self.intercepts[j] -= a * intercept_input
 
-    def fold_scales(self):
-        """Fold every lazy scale in: the stored weights are the weights until the next pass."""
+    def fold_all(self):
+        """Fold all that is lazy in: the stored weights are the weights until the next pass."""
         cdef int32_t j
         for j in range(self.n_out):
-            self.fold_scale(j)
+            self.fold(j)
