@@ -87,8 +87,9 @@ default="lsh"
         is ten, as in the paper.
 
     solver : {"rowwise_adagrad", "adagrad", "sgd"}, default="rowwise_adagrad"
-        Per-example updates: Adagrad with one accumulator a neuron and no momentum;
-        the paper's per-weight Adagrad with momentum; gradient descent with momentum.
+        Per-example updates: Adagrad with one accumulator a neuron and no momentum, centred
+        in the first layer; the paper's per-weight Adagrad with momentum; gradient descent
+        with momentum.
 
     alpha : float, default=0.0
         L2 penalty as decoupled weight decay: before a node's update its weights (all of
