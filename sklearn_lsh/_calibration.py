@@ -17,8 +17,11 @@ from .core.hashing import MOST_PROBES, Subspace, probe_templates
 RECALL = 0.975
 CELL_RECALL = 0.975
 TABLE_RECALL = 0.95
-# Longest short list, in multiples of the active set.
+# Longest short list, in multiples of the active set or as a share of the layer. Where it finds
+# too few, exact activations of all nodes may cost this factor more.
 LONGEST_LIST = 4
+LONGEST_SHARE = 0.2
+EXACTNESS_MAY_COST = 4
 # Recalls this near each other are equal: the cheaper sketch is taken.
 NOTICEABLE = 0.01
 # A multiplication at a gathered address takes as long as this many in a row.
@@ -117,7 +120,7 @@ def choose_sketching(sample, queries, rows, recall, may_be_exact):
     """
     n_nodes, longest = rows.shape
     n_active = sample.top.shape[1]
-    limit = min(n_nodes, LONGEST_LIST * n_active)
+    limit = min(n_nodes, max(LONGEST_LIST * n_active, int(LONGEST_SHARE * n_nodes)))
     scores, done, found = 0, 0, {}
     for dim in sorted({min(dim, longest) for dim in Subspace.lengths}):
         scores = scores + queries[:, done:dim] @ rows[:, done:dim].T
@@ -131,8 +134,10 @@ def choose_sketching(sample, queries, rows, recall, may_be_exact):
             cost = dim * n_nodes + (dim * GATHER + sample.cost) * short_list
             choices.append(Sketching(dim, short_list, cost))
     best = min(choices, key=lambda choice: choice.cost)
-    if may_be_exact and n_nodes * sample.cost <= best.cost:
-        best = Sketching(min(found), n_nodes, n_nodes * sample.cost)
+    exact = Sketching(min(found), n_nodes, n_nodes * sample.cost)
+    enough = max(reached.values()) >= recall - 2 * NOTICEABLE
+    if may_be_exact and exact.cost <= best.cost * (1 if enough else EXACTNESS_MAY_COST):
+        best = exact
     return best, int(queries.size * n_nodes)
 
 
@@ -197,15 +202,20 @@ def choose_probes(sample, margins, node_codes, n_bits):
     order = np.argsort(np.abs(margins), axis=2)
     # The position of every set of flipped bits in the sequence of probes.
     templates = probe_templates(n_bits, min(MOST_PROBES, 2**n_bits), True)
-    position = np.full(2**n_bits, len(templates) - 1)
-    position[templates] = np.arange(len(templates))
+    ascending = np.argsort(templates)
+
+    def position(flips):
+        at = np.searchsorted(templates, flips, sorter=ascending)
+        at = ascending[np.minimum(at, len(templates) - 1)]
+        return np.where(templates[at] == flips, at, len(templates) - 1)
+
     needed = []
     for row, top in enumerate(sample.top):
         differing = node_codes[top] ^ codes[row]
         flipped = differing[:, :, None] >> order[row] & 1
         flipped = (flipped << np.arange(n_bits)).sum(axis=2)
-        probes = position[flipped]
+        probes = position(flipped)
         if sample.by_magnitude:  # the negated query's code is the complement
-            probes = np.minimum(probes, position[flipped ^ (2**n_bits - 1)])
+            probes = np.minimum(probes, position(flipped ^ (2**n_bits - 1)))
         needed.append(probes.min(axis=1))
     return 1 + share(np.sort(needed, axis=None), TABLE_RECALL)

@@ -196,8 +196,9 @@ class Network:
         """Give a hidden layer other hash functions: all of them, or none if interrupted."""
         self.fold()
         arrays = self.state["layers"][index]
-        before, arrays["hashing"] = arrays["hashing"], hashing
+        before = arrays["hashing"]
         try:
+            arrays["hashing"] = hashing
             self._assemble()
         except BaseException:
             arrays["hashing"] = before

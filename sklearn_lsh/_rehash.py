@@ -16,9 +16,9 @@ from .core.lsh import LSHSelector
 BASIS_ROWS = 256
 RECALL_ROWS = (8, 64)
 RECALL_NODES = 2**22
-# Recall this far below what was aimed for calls for a renewal, one that aims higher by what
-# was lost (at most for the highest). So does recall this far above what the last renewal
-# reached, since it could be had for less.
+# Recall this far below what was wanted and reached calls for a renewal, one that aims for the
+# highest recall. So does recall this far above what the last renewal reached, since it could be
+# had for less.
 DRIFT = 0.02
 SURPLUS = 0.01
 HIGHEST_RECALL = 0.995
@@ -65,11 +65,12 @@ class Rehasher:
         self.clock = network.state.setdefault(
             "rehash",
             {
-                "renew_at": 0,
-                "renew_gap": SHORTEST_GAP,
                 "encode_at": FIRST_ENCODING,
                 "encode_gap": FIRST_ENCODING,
-                # Per hidden layer: what renewals aim for, and what the last one reached.
+                # Per hidden layer: the next look and the gap before it, what renewals aim
+                # for, and what the last one reached.
+                "look_at": [0] * len(sizes),
+                "look_gap": [SHORTEST_GAP] * len(sizes),
                 "aim": [RECALL] * len(sizes),
                 "reached": [0.0] * len(sizes),
                 # Multiplications of a training example, once known.
@@ -98,7 +99,7 @@ class Rehasher:
         """How many more examples may be trained before ``run`` has work."""
         if not self.hashed:
             return np.inf
-        at = self.clock["renew_at"]
+        at = min(self.clock["look_at"][index] for index in self.hashed)
         if self.encodes:
             at = min(at, self.clock["encode_at"])
         return at - self.network.state["n_seen"]
@@ -110,8 +111,15 @@ class Rehasher:
             self.settle()
             clock["encode_at"] = seen + int(clock["encode_gap"])
             clock["encode_gap"] = min(LONGEST_ENCODING, clock["encode_gap"] * ENCODING_GROWTH)
-        if seen >= clock["renew_at"]:
-            self._renew_what_drifted(rows, np.asarray(sample, np.int64))
+        if any(seen >= clock["look_at"][index] for index in self.hashed):
+            # A look measures all layers: those that are due soon need not wait for another.
+            due = [
+                index for index in self.hashed
+                if seen >= clock["look_at"][index] - clock["look_gap"][index] // 4
+            ]
+            self._look(due, rows, np.asarray(sample, np.int64))
+            # A layer that scanned may have got codes, which were computed just now.
+            clock["encode_at"] = max(clock["encode_at"], seen + FIRST_ENCODING)
 
     def settle(self):
         """Re-encode every row that moved since its code was computed."""
@@ -129,13 +137,12 @@ class Rehasher:
             self.network.state["layers"][index]["hashing"]["dirty"][:] = 2
         self.settle()
 
-    def _renew_what_drifted(self, rows, sample):
-        clock = self.clock
+    def _look(self, due, rows, sample):
+        """Measure recall; renew those of the layers that are due whose recall has drifted."""
         held_out = sample[BASIS_ROWS:] if len(sample) > BASIS_ROWS else sample
-        found = self._recall(rows, held_out)
-        drifted = [index for index in self.hashed if self._has_drifted(index, found[index])]
-        fell = any(found[index] < clock["reached"][index] for index in drifted)
-        before = self.multiplications
+        found, clock = self._recall(rows, held_out), self.clock
+        drifted = [index for index in due if self._has_drifted(index, found[index])]
+        spent = dict.fromkeys(due, 0)
         for index in drifted:
             inputs = layer_inputs(self.network, index, rows, sample, self.workspaces[0])
             renewal = Renewal(
@@ -143,15 +150,21 @@ class Rehasher:
                 clock["aim"][index], self.workspaces,
             )
             renewal.run()
-            self.multiplications += renewal.multiplications
-        if drifted:
-            found = self._recall(rows, held_out)
+            spent[index] = renewal.multiplications
+        self.multiplications += sum(spent.values())
+        after = self._recall(rows, held_out) if drifted else found
+        for index in due:
+            gap = clock["look_gap"][index]
+            gap = gap // 2 if self._fell(index, found[index]) else 2 * gap
+            gap = max(gap, self._affordable_gap(spent[index]))
+            clock["look_gap"][index] = int(np.clip(gap, SHORTEST_GAP, LONGEST_GAP))
+            clock["look_at"][index] = self.network.state["n_seen"] + clock["look_gap"][index]
         for index in drifted:
-            clock["reached"][index] = found[index]
-        gap = clock["renew_gap"] // 2 if fell else 2 * clock["renew_gap"]
-        gap = max(gap, self._affordable_gap(self.multiplications - before))
-        clock["renew_gap"] = int(np.clip(gap, SHORTEST_GAP, LONGEST_GAP))
-        clock["renew_at"] = self.network.state["n_seen"] + clock["renew_gap"]
+            clock["reached"][index] = after[index]
+
+    def _fell(self, index, found):
+        """Whether a layer finds less than its last renewal reached, and less than is wanted."""
+        return found < min(self.clock["reached"][index], RECALL) - DRIFT
 
     def _has_drifted(self, index, found):
         """Whether a layer's hash functions are to be renewed, given its recall now."""
@@ -160,11 +173,11 @@ class Rehasher:
             return True  # the paper's rankings: renewed by the clock alone
         if clock["reached"][index] == 0 or selector.exhaustive:
             return True  # cheaper than exact answers may be possible by now
-        aim, reached = clock["aim"][index], clock["reached"][index]
-        if found < min(reached, RECALL) - DRIFT:
-            clock["aim"][index] = min(HIGHEST_RECALL, max(aim, RECALL + reached - found))
+        if self._fell(index, found):
+            clock["aim"][index] = HIGHEST_RECALL
             return True
-        if found > reached + SURPLUS or (aim > RECALL and clock["renew_gap"] >= CALM_GAP):
+        calm = clock["aim"][index] > RECALL and clock["look_gap"][index] >= CALM_GAP
+        if found > clock["reached"][index] + SURPLUS or calm:
             clock["aim"][index] = RECALL
             return True
         return False
@@ -184,4 +197,4 @@ class Rehasher:
     def _affordable_gap(self, spent):
         """Examples until a renewal that cost ``spent`` may be repeated."""
         self.note_cost(*self.network.engine.spent(self.workspaces))
-        return spent / (BUDGET * self.clock["example_cost"])
+        return spent * len(self.hashed) / (BUDGET * self.clock["example_cost"])

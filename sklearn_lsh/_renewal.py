@@ -70,7 +70,7 @@ class Renewal:
         # Features near float32's limit may overflow here; such rows rank nothing.
         with threadpool_limits(1), np.errstate(over="ignore", invalid="ignore"):
             self.network.fold()
-            if self.selector.aims:
+            if self.selector.aims and self.selector.family.adaptive:
                 self._measure()
             if self.selector.family.adaptive:
                 self._adapt()
@@ -90,7 +90,9 @@ class Renewal:
         """Estimate a basis; choose the length of sketches, the short list and the search."""
         network, selector, family = self.network, self.selector, self.selector.family
         weights, intercepts = self.arrays["weights"], self.arrays["intercepts"]
-        longest = family.next_length if network.state["n_seen"] else max(family.lengths)
+        # Every length is tried where nothing is known, or what is known does not do.
+        lost = network.state["n_seen"] == 0 or selector.exhaustive
+        longest = max(family.lengths) if lost else family.next_length
         basis, spent = family.basis(self.inputs, longest, self.rng)
         mean, directions = basis[0], basis[1].astype(np.float32)
         # The intercept's coordinate leads here: sketches of all lengths have it.
@@ -111,7 +113,8 @@ class Renewal:
         )
         c = hashing["family"]["query_offset"][-1]
         hashing["sketches"] = np.column_stack([nodes[:, 1:dim], nodes[:, 0] / c])
-        hashing["dirty"] = np.zeros(len(nodes), np.uint8)
+        # Codes are computed next; should an interrupt come first, they are marked as stale.
+        hashing["dirty"] = np.full(len(nodes), "index" in hashing, np.uint8)
         self.queries = np.column_stack([queries[:, 1:dim], queries[:, 0] * c])
         if selector.aims and hashing["search"] != "tables":
             self._choose_search(hashing)
@@ -123,8 +126,16 @@ class Renewal:
         hashing["search"] = "scan"
         hashing.pop("cells", None)
         hashing.pop("index", None)
+        hashing["dirty"][:] = 0
         # A layer that has learned nothing has no clusters.
-        promising = len(sketches) >= CELLS_WIDTH and self.network.state["n_seen"] > 0
+        promising = (
+            len(sketches) >= CELLS_WIDTH
+            and self.network.state["n_seen"] > 0
+            and hashing["short_list"] < len(sketches)
+        )
+        # Their squares must fit float32.
+        if not np.abs(sketches).max() < 1e15:
+            return
         if wanted != "cells" and not (wanted == "auto" and promising):
             return
         cells, cell, cost, spent = choose_cells(
@@ -144,6 +155,7 @@ class Renewal:
         engine.refresh_sketches(self.index, everyone, self.workspaces)
         if selector.index is not None and selector.cells is None:
             weights, intercepts = self.arrays["weights"], self.arrays["intercepts"]
+            self.arrays["hashing"]["dirty"] |= 1
             norms2 = np.einsum("ij,ij->i", weights, weights) + intercepts**2
             centred = self.network.settings.activation not in RANKED_BY_MAGNITUDE
             selector.family.renew_norms(self.arrays["hashing"]["sketches"], norms2, centred)

@@ -155,7 +155,12 @@ class Trainer:
                 self.rehasher.run(self.rows, order[start : start + self.rehasher.sample_size])
             stop = int(min(n, done + self.rehasher.due))
             start = done
-            done, _ = self.pace.call(train, start, stop)
+            if self.options.n_simulated:
+                # Uncut: a call does not end before all workers have applied their updates.
+                train(start, stop)
+                done = stop
+            else:
+                done, _ = self.pace.call(train, start, stop)
             network.state["n_seen"] += done - start
 
     def _learning_rate(self):

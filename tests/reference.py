@@ -70,9 +70,9 @@ class Layer:
     def d_inputs(self, delta):
         return delta @ self.w[np.ix_(self.outputs[0], self.inputs[0])]
 
-    def update(self, delta):
-        for j, d in zip(self.outputs[0], delta, strict=True):
-            self.rule.update(self, j, d, *self.inputs)
+    def update(self, inputs, nodes, delta):
+        for j, d in zip(nodes, delta, strict=True):
+            self.rule.update(self, j, d, *inputs)
 
 
 class Network:
@@ -108,12 +108,35 @@ class Network:
             found.append((dw, db))
         return found
 
+    def updates(self, x, labels, active, weight=1.0):
+        """Loss, and what ``apply`` takes for one training step from the weights as they are."""
+        value, deltas = self.deltas(x, labels, active, weight)
+        pairs = zip(self.layers, deltas, strict=True)
+        return value, [(layer.inputs, layer.outputs[0], delta) for layer, delta in pairs]
+
+    def apply(self, updates):
+        for layer, update in zip(self.layers, updates, strict=True):
+            layer.update(*update)
+
     def step(self, x, labels, active, weight=1.0):
         """One training step; the loss before it."""
-        value, deltas = self.deltas(x, labels, active, weight)
-        for layer, delta in zip(self.layers, deltas, strict=True):
-            layer.update(delta)
+        value, updates = self.updates(x, labels, active, weight)
+        self.apply(updates)
         return value
+
+    def train_delayed(self, examples, n_workers, batch):
+        """Workers take turns: each applies what it computed at its last turn, then computes.
+
+        ``examples`` are the arguments of ``step``, ``batch`` of which make a turn.
+        """
+        examples, waiting, turn = list(examples), [[] for _ in range(n_workers)], 0
+        while examples or any(waiting):
+            worker = turn % n_workers
+            for updates in waiting[worker]:
+                self.apply(updates)
+            waiting[worker] = [self.updates(*example)[1] for example in examples[:batch]]
+            del examples[:batch]
+            turn += 1
 
 
 # ---- solvers: each updates row j of a layer by the gradient delta * [input, 1] -------------
@@ -156,13 +179,25 @@ class Adagrad(Rule):
 
 
 class RowwiseAdagrad(Rule):
+    """One accumulator a row: the squared norm of its gradient.
+
+    With a mean input mu the rule acts on z = w (x - mu) + b', b' = b + w mu.
+    """
+
+    mean = 0.0
+
     def start(self, shape):
         self.total = np.zeros(shape[0])
 
-    def steps(self, j, delta, idx, val):
-        """One accumulator a row: the squared norm of its gradient."""
-        self.total[j] += np.sum((delta * val) ** 2)
-        return self.lr * delta * val / np.sqrt(self.total[j] + 0.1)
+    def update(self, layer, j, delta, idx, val):
+        layer.w[j] *= 1 - self.lr * self.alpha
+        centred = -self.mean * np.ones(layer.w.shape[1])
+        centred[idx] += val
+        self.total[j] += delta**2 * (1 + centred @ centred)
+        a = self.lr * delta / np.sqrt(self.total[j] + 0.1)
+        seen_as = layer.b[j] + np.sum(layer.w[j] * self.mean)
+        layer.w[j] -= a * centred
+        layer.b[j] = seen_as - a - np.sum(layer.w[j] * self.mean)
 
 
 RULES = {"sgd": SGD, "adagrad": Adagrad, "rowwise_adagrad": RowwiseAdagrad}
@@ -183,9 +218,14 @@ def sketches(family, vectors, intercepts):
     return np.column_stack([vectors, intercepts]) @ matrix
 
 
+def query(family, x):
+    """What nodes' sketches are multiplied with to estimate their activations for an input."""
+    return family["query_gain"] * sketches(family, x[None], [1.0])[0] + family["query_offset"]
+
+
 def query_margins(family, x):
     """Signed distances of an input to every hyperplane."""
-    q = family["query_gain"] * sketches(family, x[None], [1.0])[0] + family["query_offset"]
+    q = query(family, x)
     return family["planes"] @ q if "planes" in family else q
 
 
@@ -237,6 +277,19 @@ def collisions(tables, probes):
             for node in table.get(int(code), ()):
                 hits[node] = hits.get(node, 0) + 1
     return hits
+
+
+def cell_distances(cells, vectors):
+    """Squared distances of sketches to the centroids: (n_vectors, n_cells)."""
+    away = vectors[:, None, :].astype(float) - cells["centroids"][None]
+    return (away**2).sum(axis=2)
+
+
+def cell_scores(cells, q, by_magnitude):
+    """What a query may find in each cell: its product with the centroid, and half a spread."""
+    products = cells["centroids"].astype(float) @ q
+    products = np.abs(products) if by_magnitude else products
+    return products + 0.5 * np.linalg.norm(q) * cells["spread"]
 
 
 def retrieval_probability(x, weights, intercepts, n_bits, n_tables):

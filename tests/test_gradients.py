@@ -40,6 +40,7 @@ def twin(estimator):
             rule.v, rule.total = np.moveaxis(pairs.astype(float), -1, 0).copy()
         else:
             rule.total = state["row_squares"].astype(float)
+            rule.mean = layer.get("mean", 0.0)
         layers.append(reference.Layer(w, b, activation, rule))
     return reference.Network(layers, settings.loss)
 

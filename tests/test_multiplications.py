@@ -9,6 +9,8 @@ import pytest
 from problems import digits, quick
 from scipy.sparse import csr_array
 
+from sklearn_lsh._calibration import choose_cells
+from sklearn_lsh.core.hashing import Subspace
 from sklearn_lsh.core.subspace import principal_subspace
 
 X, Y = digits(200)
@@ -24,28 +26,85 @@ def nonzeros():
 
 def counted(**params):
     """Multiplications of one epoch, per example."""
-    estimator = quick((N,), activation="identity", active_fraction=K, max_iter=1, **params)
-    return estimator.fit(X, Y).history_["multiplications"][0] * DENSE
+    return per_example(trained(**params))
+
+
+def trained(**params):
+    return quick((N,), activation="identity", active_fraction=K, max_iter=1, **params).fit(X, Y)
+
+
+def per_example(estimator):
+    return estimator.history_["multiplications"][0] * DENSE
 
 
 def test_winner_take_all():
-    first = (N + K) * nonzeros().mean()  # every activation; the winners' gradients
+    first = (1 + N + K) * nonzeros().mean()  # the mean; every activation; winners' gradients
     assert counted(selection="winner_take_all") == pytest.approx(first + 3 * K * N_OUT)
 
 
+@pytest.mark.parametrize("solver", ["sgd", "adagrad"])
+def test_solvers_that_do_not_centre_save_the_product_with_the_mean(solver):
+    saved = counted(selection="all") - counted(selection="all", solver=solver)
+    assert saved == pytest.approx(nonzeros().mean())
+
+
 def test_all():
-    assert counted(selection="all") == pytest.approx(2 * N * nonzeros().mean() + 3 * N * N_OUT)
+    first = (1 + 2 * N) * nonzeros().mean()
+    assert counted(selection="all") == pytest.approx(first + 3 * N * N_OUT)
+
+
+def renewal(select_before, select_after):
+    """What the renewal before the first example costs, of the first layer, all rows held out.
+
+    The exact activations, a basis for the longest sketches, those of every row, and what they
+    estimate; and recall, before and after: the input's product with the mean, what selecting
+    nodes costs, and all activations.
+    """
+    longest = max(Subspace.lengths)
+    prior = np.zeros(N_IN), np.zeros((N_IN, 15)), np.zeros(15), 0
+    sample, rng = csr_array(X.astype(np.float32)), np.random.default_rng(0)
+    basis = principal_subspace(sample, longest - 1, rng, prior)[-1]
+    calibration = N * sample.nnz + basis + N * N_IN * longest + N * longest * len(X)
+    recall = select_before + select_after + 2 * (1 + N) * nonzeros().mean()
+    return calibration + recall * len(X)
 
 
 def test_cascade_over_a_scan():
-    """Sketch of the input, scan, short list, gradients, sketches of the updated rows, output."""
-    x, dim = nonzeros().mean(), 16
-    example = dim * x + N * dim + 2 * K * x + K * x + K * dim + 3 * K * N_OUT
-    # One basis for the epoch, and every row's sketch in it.
-    prior = np.zeros(N_IN), np.zeros((N_IN, dim - 1)), np.zeros(dim - 1), 0
-    rng = np.random.default_rng(0)
-    basis = principal_subspace(csr_array(X.astype(np.float32)), dim - 1, rng, prior)[-1]
-    assert counted() == pytest.approx(example + (basis + N * N_IN * dim) / len(X))
+    """Mean, sketch of the input, scan, short list, gradients, updated rows' sketches, output."""
+    estimator, x = trained(hash_search="scan"), nonzeros().mean()
+    hashing = estimator._network.state["layers"][0]["hashing"]
+    dim = hashing["sketches"].shape[1]
+    before, after = (d * x + N * d + s * x for d, s in ((16, 2 * K), (dim, hashing["short_list"])))
+    example = x + after + K * x + K * dim + 3 * K * N_OUT
+    spent = example + renewal(before, after) / len(X)
+    assert per_example(estimator) == pytest.approx(spent)
+
+
+def test_cascade_over_cells(monkeypatch):
+    """As over a scan, but cells are ranked first, and updated rows are filed in theirs.
+
+    With every cell visited all nodes are candidates: their number does not depend on luck.
+    """
+    partitions = []
+
+    def visit_all(*args):
+        cells, cell, cost, spent = choose_cells(*args)
+        partitions.append(spent)
+        return {**cells, "n_probes": len(cells["spread"])}, cell, cost, spent
+
+    monkeypatch.setattr("sklearn_lsh._renewal.choose_cells", visit_all)
+    monkeypatch.setattr("sklearn_lsh._rehash.FIRST_ENCODING", 10**6)  # once, at the end
+    estimator, x = trained(hash_search="cells"), nonzeros().mean()
+    hashing = estimator._network.state["layers"][0]["hashing"]
+    dim, n_cells = hashing["sketches"].shape[1], 32  # the power of two from 2 sqrt(120)
+    rank = n_cells * (dim + 1) + dim
+    after = dim * x + rank + N * dim + hashing["short_list"] * x
+    example = x + after + K * x + K * dim + 3 * K * N_OUT
+    filed = (N - estimator.history_["dead_nodes"][0, 0]) * n_cells * dim
+    before = 16 * x + N * 16 + 2 * K * x  # a scan: cells are drawn at the first renewal
+    spent = example + (renewal(before, after) + sum(partitions) + filed) / len(X)
+    assert len(partitions) == 1
+    assert per_example(estimator) == pytest.approx(spent)
 
 
 def test_tables():

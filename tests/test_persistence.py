@@ -21,6 +21,7 @@ MODELS = {
     "scan": {},
     "tables": {"hash_search": "tables", "hash_ranking": "collisions", "solver": "adagrad"},
     "simple_lsh": {"hash_family": "simple_lsh", "hash_search": "scan", "solver": "sgd"},
+    "cells": {"hash_search": "cells", "active_fraction": 10},
     "dropout": {"selection": "dropout"},
 }
 

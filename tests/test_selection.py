@@ -31,6 +31,7 @@ MEMBERS = [
         for f, r, s in product(HASH_FAMILIES, RANKINGS, ["tables", "scan"])
     ),
     *({"solver": s, "hash_ranking": "collisions", "hash_search": "tables"} for s in SOLVERS),
+    *({"hash_search": "cells", "activation": a} for a in ("relu", "tanh")),
 ]
 SIZES, ACTIVE = (150, 100), [30, 0.2]
 

@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 FIGURES = HERE.parent.parent / "doc" / "figures"
 SETS = ("mnist", "norb", "convex", "rectangles_image")
-EPOCHS = {"mnist": 10, "norb": 10, "convex": 20, "rectangles_image": 20}
+EPOCHS = {"mnist": 8, "norb": 8, "convex": 15, "rectangles_image": 10}
 # Columns of every line that say where and when it was made.
 CONTEXT = ("processes", "cores", "processor", "date", "version", "commit")
 

@@ -5,7 +5,10 @@ drawn where the rows are (k-means, of the rows that are long enough to matter), 
 visits the few cells that may hold its largest inner products.
 """
 
+import warnings
+
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from libc.math cimport fabsf, sqrtf
 
@@ -98,7 +101,9 @@ def partition(sketches, n_cells, rng):
         n_cells, init="random", n_init=1, max_iter=KMEANS_STEPS, tol=0,
         random_state=int(rng.integers(2**31)),
     )
-    centroids = kmeans.fit(sketches[longest]).cluster_centers_.astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # equal rows: some cells stay empty
+        centroids = kmeans.fit(sketches[longest]).cluster_centers_.astype(np.float32)
     cell = np.empty(len(sketches), np.int32)
     half_norms = 0.5 * np.einsum("ij,ij->i", centroids, centroids)
     for start in range(0, len(sketches), 4096):

@@ -167,7 +167,9 @@ cdef class LSHSelector(Selector):
             # the mean has added lazily is part of the sketch at once.
             sketch = self.sketches + <Py_ssize_t> ids[t] * dim
             if move.decay != 1:
-                intercept = self.store.intercepts[ids[t]] + move.applied[t]
+                intercept = (
+                    self.store.intercepts[ids[t]] + move.applied[t] * move.intercept_input
+                )
                 for i in range(dim):
                     sketch[i] = move.decay * sketch[i] + (
                         (1 - move.decay) * intercept * self.family.intercept_row[i]

@@ -1,0 +1,249 @@
+"""Cells of sketches against NumPy: how they are drawn, who belongs where, what a query visits."""
+
+import numpy as np
+import pytest
+import reference
+from numpy.testing import assert_allclose, assert_array_equal
+from problems import digits, quick
+from test_hashing import assert_sketches_follow_weights, build, hashed
+from test_tables import assert_lists_hold_the_codes
+
+from sklearn_lsh.core.cells import cell_scores, partition
+from sklearn_lsh.core.hashing import HASH_FAMILIES
+from sklearn_lsh.core.lsh import RANKINGS
+from sklearn_lsh.core.optimizers import SOLVERS
+from sklearn_lsh.inspection import active_set_recall
+
+X, Y = digits()
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def clustered(n, dim, spread=0.02):
+    """n vectors around twelve centres."""
+    return normal(0, 12, dim)[np.arange(n) % 12] + spread * normal(1, n, dim)
+
+
+def assert_nearest(cells, sketches, cell):
+    """Each sketch is in the cell of the nearest centroid, where rounding leaves no doubt."""
+    distances = reference.cell_distances(cells, sketches)
+    clear = np.ones(len(sketches), bool)
+    if distances.shape[1] > 1:
+        best = np.sort(distances, axis=1)
+        clear = best[:, 1] - best[:, 0] > 1e-4 * distances.max()
+    assert clear.mean() > 0.95
+    assert_array_equal(cell[clear], distances.argmin(axis=1)[clear])
+
+
+def assert_cells_follow_weights(estimator, index=0):
+    """Nodes are filed by their present sketches, and the sketches are those of the weights."""
+    _, hashing, _ = hashed(estimator, index)
+    assert hashing["search"] == "cells"
+    assert not hashing["dirty"].any()
+    assert_sketches_follow_weights(estimator, index)
+    assert_nearest(hashing["cells"], hashing["sketches"], hashing["index"]["node_codes"][:, 0])
+    assert_lists_hold_the_codes(hashing["index"])
+
+
+# ---- drawing cells -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "n_nodes, dim, n_cells", [(1, 4, 1), (9, 3, 1), (7, 1, 7), (50, 5, 6), (300, 17, 2)]
+)
+def test_partition(n_nodes, dim, n_cells):
+    sketches = normal(0, n_nodes, dim) + 3
+    cells, cell, spent = partition(sketches, n_cells, np.random.default_rng(0))
+    assert cells["centroids"].shape == (n_cells, dim)
+    assert {a.dtype.str for a in cells.values()} == {"<f4"}
+    assert_nearest(cells, sketches, cell)
+    assert_allclose(cells["half_norms"], (cells["centroids"] ** 2).sum(axis=1) / 2, rtol=1e-5)
+    for c in range(n_cells):
+        away = reference.cell_distances(cells, sketches[cell == c])[:, c]
+        expected = np.sqrt(away.mean()) if len(away) else 0
+        assert_allclose(cells["spread"][c], expected, rtol=1e-5, atol=1e-5)
+    # Filing every node, and up to eight steps over 32 nodes a cell.
+    step = dim * n_cells * min(n_nodes, 32 * n_cells)
+    steps, rest = divmod(spent - dim * n_cells * n_nodes, step)
+    assert 1 <= steps <= 8
+    assert rest == 0
+
+
+def test_partition_of_many_rows_is_of_the_longest():
+    """Short rows win nothing: they may not draw the centroids towards themselves."""
+    short, far = 0.01 * normal(0, 2000, 3), clustered(32, 3)
+    cells, cell, _ = partition(np.vstack([short, far]), 1, np.random.default_rng(0))
+    assert (cell == 0).all()
+    assert_allclose(cells["centroids"][0], far.mean(axis=0), atol=0.05)
+
+
+def test_clusters_become_cells():
+    sketches = clustered(600, 5)
+    cells, cell, _ = partition(sketches, 32, np.random.default_rng(0))
+    assert all(len(set(np.arange(600)[cell == c] % 12)) <= 2 for c in range(32))
+    assert np.median(cells["spread"]) < 0.1 < sketches.std()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("distinct", [1, 5])
+def test_equal_rows_share_their_cell(distinct):
+    """Fewer clusters than cells are no reason to alarm anyone: some cells stay empty."""
+    sketches = normal(0, distinct, 4)[np.arange(40) % distinct]
+    cells, cell, _ = partition(sketches, 16, np.random.default_rng(0))
+    assert len(set(cell.tolist())) == distinct
+    assert (cell == np.tile(cell[:distinct], 40 // distinct)).all()
+    assert_allclose(cells["spread"], 0, atol=1e-6)
+
+
+def test_same_generator_same_cells():
+    draws = [partition(normal(0, 200, 6), 8, np.random.default_rng(5)) for _ in range(2)]
+    assert_array_equal(draws[0][0]["centroids"], draws[1][0]["centroids"])
+    assert_array_equal(draws[0][1], draws[1][1])
+
+
+@pytest.mark.parametrize("by_magnitude", [False, True])
+def test_cell_scores(by_magnitude):
+    cells, _, _ = partition(normal(0, 80, 6), 9, np.random.default_rng(0))
+    queries = normal(1, 20, 6)
+    expected = [reference.cell_scores(cells, q, by_magnitude) for q in queries]
+    assert_allclose(cell_scores(cells, queries, by_magnitude), expected, rtol=1e-4, atol=1e-5)
+
+
+# ---- what a query visits -------------------------------------------------------------------
+
+SHAPES = [(1, 5), (2, 3), (3, 1), (40, 7), (333, 20), (500, 40)]
+
+
+def network_with_cells(n_nodes, n_features, activation="relu", rows=None):
+    weights, intercepts = normal(0, n_nodes, n_features), normal(1, n_nodes)
+    return build(
+        0, normal(2, 50, n_features) if rows is None else rows, weights, intercepts,
+        hash_search="cells", hash_family="subspace", hash_ranking="cascade",
+        activation=activation,
+    )
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("n_nodes, n_features", SHAPES)
+def test_retrieve_visits_the_most_promising_cells(n_nodes, n_features, activation):
+    network = network_with_cells(n_nodes, n_features, activation)
+    hashing = network.state["layers"][0]["hashing"]
+    cells, cell = hashing["cells"], hashing["index"]["node_codes"][:, 0]
+    n_cells, checked = len(cells["spread"]), 0
+    assert n_cells <= n_nodes
+    assert_nearest(cells, hashing["sketches"], cell)
+    for n_probes in {1, (n_cells + 1) // 2, n_cells}:
+        network.replace_hashing(0, {**hashing, "cells": {**cells, "n_probes": n_probes}})
+        for x in normal(3, 20, n_features):
+            q = reference.query(hashing["family"], x)
+            scores = reference.cell_scores(cells, q, activation == "tanh")
+            order = np.argsort(-scores)
+            if n_probes < n_cells and -np.diff(scores[order])[n_probes - 1] < 1e-4:
+                continue  # rounding may decide
+            ids, hits = network.hidden_layers[0].selector.retrieve(x)
+            assert_array_equal(ids, np.flatnonzero(np.isin(cell, order[:n_probes])))
+            assert (hits == 1).all()
+            checked += 1
+    assert checked > 15
+
+
+def test_opposite_inputs_visit_the_same_cells_by_magnitude():
+    """Around a mean of zero: sketches of x and -x differ in sign alone."""
+    rows = np.vstack([normal(2, 30, 10), -normal(2, 30, 10)])
+    found = {}
+    for activation in ("relu", "tanh"):
+        network = network_with_cells(300, 10, activation, rows)
+        # No intercept's coordinate: it has the same sign for both.
+        hashing = network.state["layers"][0]["hashing"]
+        hashing["cells"]["centroids"][:, -1] = 0
+        network.replace_hashing(0, {**hashing, "cells": {**hashing["cells"], "n_probes": 8}})
+        retrieve = network.hidden_layers[0].selector.retrieve
+        pairs = [(retrieve(x)[0], retrieve(-x)[0]) for x in normal(4, 20, 10)]
+        found[activation] = np.mean([np.array_equal(*pair) for pair in pairs])
+    assert found["tanh"] > 0.9
+    assert found["relu"] < 0.1
+
+
+# ---- in training ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_cells_follow_the_weights(solver):
+    """After every way to train: fit, partial_fit, decay, two layers."""
+    estimator = quick(
+        (120, 90), active_fraction=[20, 10], hash_search="cells", solver=solver, alpha=0.01
+    )
+    estimator.fit(X, Y)
+    for index in (0, 1):
+        assert_cells_follow_weights(estimator, index)
+    before = hashed(estimator)[1]["index"]["node_codes"].copy()
+    estimator.set_params(learning_rate_init=0.1).partial_fit(X[:100], Y[:100])
+    for index in (0, 1):
+        assert_cells_follow_weights(estimator, index)
+    assert (hashed(estimator)[1]["index"]["node_codes"] != before).any()
+
+
+def test_early_stopping_files_the_nodes_of_the_weights_it_keeps():
+    estimator = quick(early_stopping=True, max_iter=30, n_iter_no_change=3, hash_search="cells")
+    assert_cells_follow_weights(estimator.fit(X, Y))
+
+
+@pytest.mark.parametrize("sizes, k", [((400,), 20), ((2100,), 50), ((300, 200), 15)])
+def test_few_cells_hold_the_best_nodes(sizes, k):
+    estimator = quick(sizes, active_fraction=k, hash_search="cells", max_iter=20).fit(X, Y)
+    assert estimator.hash_search_ == ["cells"] * len(sizes)
+    assert active_set_recall(estimator, X).min() > 0.9
+    _, hashing, selector = hashed(estimator)
+    met = [len(selector.retrieve(x)[0]) for x in X[:50].astype(np.float32)]
+    assert k <= np.mean(met) < 0.7 * sizes[0]
+    # Little of what visiting all cells would find is lost.
+    n_cells = len(hashing["cells"]["spread"])
+    everywhere = {**hashing, "cells": {**hashing["cells"], "n_probes": n_cells}}
+    few = active_set_recall(estimator, X)[0]
+    estimator._network.replace_hashing(0, everywhere)
+    assert few > active_set_recall(estimator, X)[0] - 0.05
+
+
+# ---- choosing cells ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", HASH_FAMILIES)
+@pytest.mark.parametrize("ranking", RANKINGS)
+def test_cells_need_sketches_to_rank_by(family, ranking):
+    estimator = quick(hash_search="cells", hash_family=family, hash_ranking=ranking, max_iter=1)
+    if (family, ranking) == ("subspace", "cascade"):
+        assert estimator.fit(X, Y).hash_search_ == ["cells"]
+        return
+    with pytest.raises(ValueError, match='hash_search="cells" needs'):
+        estimator.fit(X, Y)
+    with pytest.raises(ValueError, match='hash_search="cells" needs'):
+        estimator.partial_fit(X, Y, classes=range(10))
+    estimator.set_params(selection="all").fit(X, Y)  # which hashes nothing
+
+
+@pytest.mark.parametrize(
+    "weights, width, chosen",
+    [
+        (clustered(700, 100), 700, "cells"),
+        (clustered(700, 100), 701, "scan"),  # too narrow to be tried
+        (normal(0, 700, 100), 700, "scan"),  # no clusters: most cells would have to be visited
+    ],
+    ids=["clusters", "narrow", "noise"],
+)
+def test_auto_takes_cells_where_they_cost_less(monkeypatch, weights, width, chosen):
+    monkeypatch.setattr("sklearn_lsh._renewal.CELLS_WIDTH", width)
+    network = build(
+        0, normal(2, 320, 100), weights, np.zeros(700), hash_search="auto",
+        hash_family="subspace", hash_ranking="cascade", n_active=(10,),
+    )
+    assert network.hash_search == [chosen]
+    assert ("cells" in network.state["layers"][0]["hashing"]) == (chosen == "cells")
+
+
+def test_a_layer_that_has_learned_nothing_has_no_clusters(monkeypatch):
+    """Before the first example cells are drawn only where they are asked for."""
+    monkeypatch.setattr("sklearn_lsh._renewal.CELLS_WIDTH", 1)
+    monkeypatch.setattr("sklearn_lsh._renewal.choose_cells", lambda *_: pytest.fail("k-means"))
+    assert quick(max_iter=1).fit(X, Y).hash_search_ == ["scan"]

@@ -1,0 +1,191 @@
+"""When hash functions are renewed: the policy, played to a rehasher, and its budget."""
+
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from problems import digits, quick
+
+from sklearn_lsh import _rehash
+from sklearn_lsh._calibration import RECALL
+from sklearn_lsh._data import as_rows
+from sklearn_lsh._rehash import (
+    BUDGET,
+    CALM_GAP,
+    DRIFT,
+    HIGHEST_RECALL,
+    LONGEST_GAP,
+    SHORTEST_GAP,
+    SURPLUS,
+    Rehasher,
+)
+from sklearn_lsh._renewal import Renewal
+
+X, Y = digits()
+EVERY = np.arange(len(X))
+
+
+class Course:
+    """Tells a rehasher a course of recalls. Renewals are noted, and restore what they aim for."""
+
+    def __init__(self, monkeypatch, sizes=(120,), **params):
+        params = {"hash_search": "scan", "max_iter": 1, **params}
+        self.network = quick(sizes, **params).fit(X, Y)._network
+        self.network.state.pop("rehash")
+        self.rehasher = Rehasher(self.network, self.network.engine.workspaces(1))
+        self.clock, self.renewed = self.network.state["rehash"], []
+        monkeypatch.setattr(_rehash, "Renewal", self.renewal)
+        monkeypatch.setattr(Rehasher, "_recall", lambda *_: list(self.recall))
+        self.measure(*[0.5] * len(sizes))
+
+    def renewal(self, network, index, inputs, held_out, aim, workspaces):
+        self.renewed.append(index)
+        self.recall[index] = self.after
+        return SimpleNamespace(run=lambda: None, multiplications=0)
+
+    def measure(self, *recall, after=0.97):
+        """The layers that are renewed at the next measurement, which finds these recalls."""
+        self.recall, self.after, self.renewed = list(recall), after, []
+        self.network.state["n_seen"] = max(self.clock["look_at"])
+        self.rehasher.run(as_rows(X), EVERY)
+        return self.renewed
+
+    def calm(self, gap):
+        while self.clock["look_gap"][0] < gap:
+            assert self.measure(*self.clock["reached"]) == []
+
+
+def test_hash_functions_rest_while_recall_holds(monkeypatch):
+    course, gaps = Course(monkeypatch), []
+    assert course.renewed == [0]  # before the first example
+    for _ in range(8):
+        assert course.measure(0.97) == []
+        gaps.append(course.clock["look_gap"][0])
+    assert gaps == [min(SHORTEST_GAP * 2**i, LONGEST_GAP) for i in range(2, 10)]
+
+
+@pytest.mark.parametrize(
+    "reached, found, renewed",
+    [
+        (0.97, 0.97 - DRIFT + 0.001, []), (0.97, 0.97 - DRIFT - 0.001, [0]),
+        (0.97, 0.97 + SURPLUS - 0.001, []), (0.97, 0.97 + SURPLUS + 0.001, [0]),
+        # More than was aimed for may be lost again.
+        (0.995, RECALL - DRIFT + 0.001, []), (0.995, RECALL - DRIFT - 0.001, [0]),
+        (0.4, 0.39, []), (0.4, 0.37, [0]),  # where more cannot be reached
+    ],
+)
+def test_drift_is_renewed(monkeypatch, reached, found, renewed):
+    course = Course(monkeypatch)
+    course.clock["reached"] = [reached]
+    assert course.measure(found, after=0.96) == renewed
+    assert course.clock["reached"] == [0.96 if renewed else reached]
+
+
+def test_a_fall_halves_the_gap_and_aims_higher(monkeypatch):
+    course = Course(monkeypatch)
+    course.calm(4096)
+    course.measure(0.94)
+    assert course.clock["look_gap"][0] == 2048
+    assert course.clock["aim"] == [HIGHEST_RECALL]
+    for _ in range(5):
+        course.measure(0.5)
+    assert course.clock["look_gap"][0] == SHORTEST_GAP
+
+
+def test_a_rise_doubles_the_gap_and_aims_as_usual(monkeypatch):
+    course = Course(monkeypatch)
+    course.measure(0.8)
+    assert course.clock["aim"][0] > RECALL
+    gap = course.clock["look_gap"][0]
+    assert course.measure(0.995, after=0.975) == [0]
+    assert course.clock["aim"] == [RECALL]
+    assert course.clock["look_gap"][0] == 2 * gap
+
+
+def test_calm_layers_aim_as_usual_again(monkeypatch):
+    course = Course(monkeypatch)
+    course.measure(0.8)
+    course.calm(CALM_GAP)
+    assert course.measure(0.969) == [0]
+    assert course.clock["aim"] == [RECALL]
+    assert course.clock["look_gap"][0] == 2 * CALM_GAP  # nothing fell by more than chance
+    assert course.measure(0.969) == []
+
+
+def test_only_the_layers_that_drifted_are_renewed(monkeypatch):
+    course = Course(monkeypatch, (120, 90))
+    assert course.renewed == [0, 1]
+    assert course.measure(0.97, 0.9) == [1]
+    assert course.clock["reached"] == [0.97, 0.97]
+    assert course.clock["aim"][0] == RECALL < course.clock["aim"][1]
+    assert course.clock["look_gap"] == [4 * SHORTEST_GAP, SHORTEST_GAP]
+    # The second is looked at more often now, and the first only when it is its turn.
+    course.recall, course.after, course.renewed = [0.9, 0.9], 0.97, []
+    course.network.state["n_seen"] = course.clock["look_at"][1]
+    course.rehasher.run(as_rows(X), EVERY)
+    assert course.renewed == [1]
+    assert course.measure(0.9, 0.97) == [0]
+
+
+def test_layers_computed_exactly_are_looked_at_every_time(monkeypatch):
+    """Hashing may save something by now; exact activations find everything meanwhile."""
+    course = Course(monkeypatch, hash_search="auto", active_fraction=0.9)
+    assert course.network.hash_search == ["exact"]
+    for _ in range(3):
+        assert course.measure(1.0, after=1.0) == [0]
+    assert course.clock["look_gap"][0] == SHORTEST_GAP * 2**4
+
+
+@pytest.mark.parametrize("search", ["scan", "tables"])
+@pytest.mark.parametrize("ranking", ["union", "collisions"])
+def test_rankings_of_the_paper_are_renewed_by_the_clock(monkeypatch, ranking, search):
+    """They do not aim for the top nodes: their recall, however low, calls for nothing."""
+    seen = []
+    renew = Renewal.run
+    monkeypatch.setattr(
+        Renewal, "run", lambda self: (seen.append(self.network.state["n_seen"]), renew(self))
+    )
+    monkeypatch.setattr("sklearn_lsh._rehash.BUDGET", 1e9)
+    estimator = quick(hash_ranking=ranking, hash_search=search, max_iter=9).fit(X, Y)
+    assert seen == [0, 2 * SHORTEST_GAP, 6 * SHORTEST_GAP]
+    assert estimator._network.state["rehash"]["look_gap"][0] == 8 * SHORTEST_GAP
+    assert estimator._network.state["rehash"]["aim"] == [RECALL]
+
+
+@pytest.mark.parametrize("size", [400, 50, 1])
+def test_renewals_stay_within_their_budget(monkeypatch, size):
+    """Though every measurement finds that recall fell, whatever the calls of partial_fit."""
+    recall, spent = itertools.cycle([0.5, 0.9]), []
+    renew = Renewal.run
+
+    def run(self):
+        renew(self)
+        spent.append(self.multiplications)
+
+    monkeypatch.setattr(Renewal, "run", run)
+    monkeypatch.setattr(Rehasher, "_recall", lambda *_: [next(recall)])
+    x = np.random.default_rng(0).standard_normal((400, 500))
+    estimator = quick((300,), hash_search="scan")
+    for start in [*range(0, 400, size)] * 8:
+        rows = slice(start, start + size)
+        estimator.partial_fit(x[rows], Y[rows], classes=range(10))
+    dense = estimator._network.settings.dense_multiplications
+    total = estimator.history_["multiplications"].sum() * size * dense
+    assert len(spent) > 1
+    assert sum(spent[1:]) <= BUDGET * total  # the first comes before any training
+
+
+@pytest.mark.parametrize("search", ["scan", "cells", "tables"])
+def test_run_leaves_time_for_training(monkeypatch, search):
+    """Also where a layer that was scanned, its sketches exact, needs codes from now on."""
+    network = quick(hash_search="scan", max_iter=1).fit(X, Y)._network
+    rehasher = Rehasher(network, network.engine.workspaces(1))
+    assert not rehasher.encodes
+    other = quick(hash_search=search, max_iter=1).fit(X, Y)._network.state["layers"][0]["hashing"]
+    monkeypatch.setattr(Renewal, "run", lambda self: network.replace_hashing(0, other))
+    network.state["n_seen"] = 5000
+    rehasher.clock.update(look_at=[5000], reached=[0.0])
+    rehasher.run(as_rows(X), EVERY)
+    assert rehasher.encodes == (search != "scan")
+    assert rehasher.due > 0
