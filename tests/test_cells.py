@@ -234,6 +234,7 @@ def test_cells_need_sketches_to_rank_by(family, ranking):
 )
 def test_auto_takes_cells_where_they_cost_less(monkeypatch, weights, width, chosen):
     monkeypatch.setattr("sklearn_lsh._renewal.CELLS_WIDTH", width)
+    monkeypatch.setattr("sklearn_lsh._calibration.EXACTNESS_MAY_COST", 0)  # not the question
     network = build(
         0, normal(2, 320, 100), weights, np.zeros(700), hash_search="auto",
         hash_family="subspace", hash_ranking="cascade", n_active=(10,),
