@@ -14,7 +14,7 @@ from .core.hashing import MOST_PROBES, Subspace, probe_templates
 
 # Share of the exact top nodes that the short list shall hold on the sample, if nothing calls
 # for more; the share of these that the visited cells shall hold, and the probed buckets.
-RECALL = 0.975
+RECALL = 0.99
 CELL_RECALL = 0.975
 TABLE_RECALL = 0.95
 # Longest short list, in multiples of the active set or as a share of the layer. Where it finds

@@ -21,7 +21,7 @@ RECALL_NODES = 2**22
 # had for less.
 DRIFT = 0.02
 SURPLUS = 0.01
-HIGHEST_RECALL = 0.995
+HIGHEST_RECALL = 0.997
 # Examples between two measurements: doubled where nothing drifted, halved where recall fell,
 # unless renewals would then take more than this share of all multiplications. After a gap of
 # CALM_GAP without a fall, layers aim no higher than usual again.
