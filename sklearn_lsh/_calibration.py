@@ -5,11 +5,13 @@ rows cluster can be searched by cells instead of one by one. All of it shows in 
 the exact top nodes of a few inputs get.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
-from .core.cells import cell_scores, partition
+from .core.cells import cell_scores
 from .core.hashing import MOST_PROBES, Subspace, probe_templates
 
 # Share of the exact top nodes that the short list shall hold on the sample, if nothing calls
@@ -29,27 +31,29 @@ GATHER = 2
 # Narrower layers are always scanned. Cells: about this many times the root of the width.
 CELLS_WIDTH = 2048
 CELLS_PER_ROOT = 2
+# k-means sees this many rows a cell, those of the longest sketches.
+ROWS_PER_CELL = 32
+KMEANS_STEPS = 8
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Inputs of a layer, and its exact top nodes for them.
+    """The exact top nodes of a layer for some inputs, and what they cost.
 
     Attributes
     ----------
-    inputs : CSR array of shape (n_rows, n_in)
     top : ndarray of shape (n_rows, n_active)
     by_magnitude : bool
     cost : float
         Of one exact activation, in multiplications at addresses in a row.
-    n_nodes : int
+    spent : int
+        Multiplications that the exact activations took.
     """
 
-    inputs: object
     top: np.ndarray
     by_magnitude: bool
     cost: float
-    n_nodes: int
+    spent: int
 
     @classmethod
     def of(cls, inputs, weights, intercepts, n_active, by_magnitude):
@@ -62,12 +66,7 @@ class Sample:
         # Rows with more than half of their features set are stored, and read, densely.
         gathered = 2 * stored <= inputs.shape[1]
         cost = GATHER * stored if gathered else inputs.shape[1]
-        return cls(inputs, top, by_magnitude, cost, len(weights))
-
-    @property
-    def spent(self):
-        """Multiplications that the exact activations took."""
-        return self.inputs.nnz * self.n_nodes
+        return cls(top, by_magnitude, cost, inputs.nnz * len(weights))
 
     def ranks(self, scores):
         """The ranks (from 0) of the top nodes in the descending order of scores."""
@@ -178,6 +177,53 @@ def choose_cells(sample, queries, sketches, short_list, rng):
     met = np.bincount(cell, minlength=n_cells)[best].sum(axis=1).mean()
     cost = dim * (n_cells + GATHER * met)
     return {**cells, "n_probes": n_probes}, cell, cost, spent + queries.size * (n_cells + n_nodes)
+
+
+def partition(sketches, n_cells, rng):
+    """Divide rows into k-means cells.
+
+    Parameters
+    ----------
+    sketches : ndarray of shape (n_nodes, dim), float32
+    n_cells : int
+        At most n_nodes.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    arrays : dict
+        ``centroids`` (n_cells, dim), ``half_norms`` and ``spread`` (n_cells,), float32.
+    cell : ndarray of shape (n_nodes,), int32
+        Where each row belongs.
+    multiplications : int
+    """
+    from sklearn.cluster import KMeans  # slow to import, and only wide layers need it
+
+    norms = np.linalg.norm(sketches - sketches.mean(axis=0), axis=1)
+    n_rows = min(len(sketches), ROWS_PER_CELL * n_cells)
+    longest = np.argpartition(-norms, n_rows - 1)[:n_rows]
+    kmeans = KMeans(
+        n_cells, init="random", n_init=1, max_iter=KMEANS_STEPS, tol=0,
+        random_state=int(rng.integers(2**31)),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # equal rows: some cells stay empty
+        centroids = kmeans.fit(sketches[longest]).cluster_centers_.astype(np.float32)
+    cell = np.empty(len(sketches), np.int32)
+    half_norms = 0.5 * np.einsum("ij,ij->i", centroids, centroids)
+    for start in range(0, len(sketches), 4096):
+        rows = slice(start, start + 4096)
+        cell[rows] = np.argmax(sketches[rows] @ centroids.T - half_norms, axis=1)
+    squares = np.sum((sketches - centroids[cell]) ** 2, axis=1)
+    members = np.maximum(np.bincount(cell, minlength=n_cells), 1)
+    spread = np.sqrt(np.bincount(cell, squares, n_cells) / members)
+    arrays = {
+        "centroids": centroids,
+        "half_norms": half_norms.astype(np.float32),
+        "spread": spread.astype(np.float32),
+    }
+    spent = sketches.shape[1] * n_cells * (len(sketches) + n_rows * kmeans.n_iter_)
+    return arrays, cell, int(spent)
 
 
 def choose_probes(sample, margins, node_codes, n_bits):

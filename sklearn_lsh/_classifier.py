@@ -452,7 +452,8 @@ default="lsh"
     def _new_network(self, X, labels):
         settings = self._settings(X.shape[1], labels)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        return Network.create(settings, seed, mean_input(as_rows(X)))
+        mean = mean_input(as_rows(X)) if SOLVERS[self.solver].centres else None
+        return Network.create(settings, seed, mean)
 
     def _weights(self, X, y, sample_weight):
         """float32 weights of the examples, or None where all are 1."""

@@ -113,7 +113,7 @@ class Network:
                     "used": np.zeros(n_out, np.uint8),
                 }
             )
-        if mean is not None and SOLVERS[settings.solver].centres:
+        if mean is not None:
             layers[0]["mean"] = mean
             # Nodes start at zero for the mean input, as they do in a standardised network.
             layers[0]["intercepts"] -= np.einsum("ij,j->i", layers[0]["weights"], mean)

@@ -86,7 +86,7 @@ def test_ranks_count_the_higher_scores(by_magnitude):
     rng = np.random.default_rng(0)
     scores = rng.integers(-4, 5, (30, 12))  # with ties
     top = rng.integers(0, 12, (30, 3))
-    sample = Sample(None, top, by_magnitude, 1.0, 12)
+    sample = Sample(top, by_magnitude, 1.0, 0)
     counted = np.abs(scores) if by_magnitude else scores
     expected = [[np.sum(row > row[j]) for j in js] for row, js in zip(counted, top, strict=True)]
     assert_array_equal(sample.ranks(scores), expected)

@@ -8,7 +8,8 @@ from problems import digits, quick
 from test_hashing import assert_sketches_follow_weights, build, hashed
 from test_tables import assert_lists_hold_the_codes
 
-from sklearn_lsh.core.cells import cell_scores, partition
+from sklearn_lsh._calibration import partition
+from sklearn_lsh.core.cells import cell_scores
 from sklearn_lsh.core.hashing import HASH_FAMILIES
 from sklearn_lsh.core.lsh import RANKINGS
 from sklearn_lsh.core.optimizers import SOLVERS

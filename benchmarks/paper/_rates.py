@@ -48,6 +48,11 @@ class Rates:
             if not execute(self.results, candidates, held_out, self.args):
                 sys.exit()
 
+    def given(self, configs):
+        """The configurations with the rates found for them."""
+        self.search(configs)
+        return [config | {"learning_rate": self.best(config)} for config in configs]
+
     def best(self, config):
         """The rate of a configuration that was searched for."""
         problem = self.problem(config)

@@ -131,10 +131,7 @@ def main(argv=None):
     args = parse(options, argv)
     results = Results(args.results / "convergence.csv", KEY, TRAINED)
     if not args.plot_only:
-        rates = Rates(args)
-        configs = configurations(args)
-        rates.search(configs)
-        configs = [config | {"learning_rate": rates.best(config)} for config in configs]
+        configs = Rates(args).given(configurations(args))
         threads = [config for config in configs if config["kind"] == "threads"]
         alone = type(args)(**vars(args) | {"processes": 1})
         if execute(results, threads, run, alone, cost):  # threads need the cores to themselves

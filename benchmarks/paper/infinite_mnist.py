@@ -109,11 +109,7 @@ def main(argv=None):
     args = parse(options, argv)
     results = Results(args.results / "infinite_mnist.csv", KEY, FOUND)
     if not args.plot_only:
-        rates = Rates(args)
-        configs = configurations(args)
-        rates.search(configs)
-        configs = [config | {"learning_rate": rates.best(config)} for config in configs]
-        execute(results, configs, run, args)
+        execute(results, Rates(args).given(configurations(args)), run, args)
     plot(list(results.lines.values()), args)
 
 

@@ -110,10 +110,7 @@ def measured(args):
     """The results, with all that was asked for unless the time ran out."""
     results = Results(args.results / "sustainability.csv", KEY, TRAINED)
     if not args.plot_only:
-        rates, configs = Rates(args), configurations(args)
-        rates.search(configs)
-        configs = [config | {"learning_rate": rates.best(config)} for config in configs]
-        execute(results, configs, run, args, cost)
+        execute(results, Rates(args).given(configurations(args)), run, args, cost)
     return results
 
 

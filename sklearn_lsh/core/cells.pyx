@@ -5,10 +5,7 @@ drawn where the rows are (k-means, of the rows that are long enough to matter), 
 visits the few cells that may hold its largest inner products.
 """
 
-import warnings
-
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from libc.math cimport fabsf, sqrtf
 
@@ -19,9 +16,6 @@ from .types cimport Scratch, int32_t, int64_t, real, reals
 # How far beyond its centroid a cell is expected to reach towards the query, in units of the
 # members' rms distance from it. Members lie in random directions: few reach a full spread.
 cdef real REACH = 0.5
-# k-means sees this many rows a cell, those of the longest sketches.
-ROWS_PER_CELL = 32
-KMEANS_STEPS = 8
 
 
 cdef class Cells:
@@ -30,8 +24,8 @@ cdef class Cells:
     Parameters
     ----------
     arrays : dict
-        From ``partition``, with ``n_probes`` (int), the cells visited for a query; arrays are
-        owned by the caller.
+        ``centroids`` (n_cells, dim), ``half_norms`` and ``spread`` (n_cells,), float32, owned
+        by the caller; and ``n_probes`` (int), the cells visited for a query.
     """
 
     def __init__(self, arrays):
@@ -72,53 +66,6 @@ cdef class Cells:
                 n += 1
                 j = members.after[j]
         return n
-
-
-def partition(sketches, n_cells, rng):
-    """Divide rows into k-means cells.
-
-    Parameters
-    ----------
-    sketches : ndarray of shape (n_nodes, dim), float32
-    n_cells : int
-        At most n_nodes.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    arrays : dict
-        ``centroids`` (n_cells, dim), ``half_norms`` and ``spread`` (n_cells,), float32.
-    cell : ndarray of shape (n_nodes,), int32
-        Where each row belongs.
-    multiplications : int
-    """
-    from sklearn.cluster import KMeans  # slow to import, and only wide layers need it
-
-    norms = np.linalg.norm(sketches - sketches.mean(axis=0), axis=1)
-    n_rows = min(len(sketches), ROWS_PER_CELL * n_cells)
-    longest = np.argpartition(-norms, n_rows - 1)[:n_rows]
-    kmeans = KMeans(
-        n_cells, init="random", n_init=1, max_iter=KMEANS_STEPS, tol=0,
-        random_state=int(rng.integers(2**31)),
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # equal rows: some cells stay empty
-        centroids = kmeans.fit(sketches[longest]).cluster_centers_.astype(np.float32)
-    cell = np.empty(len(sketches), np.int32)
-    half_norms = 0.5 * np.einsum("ij,ij->i", centroids, centroids)
-    for start in range(0, len(sketches), 4096):
-        rows = slice(start, start + 4096)
-        cell[rows] = np.argmax(sketches[rows] @ centroids.T - half_norms, axis=1)
-    squares = np.sum((sketches - centroids[cell]) ** 2, axis=1)
-    members = np.maximum(np.bincount(cell, minlength=n_cells), 1)
-    spread = np.sqrt(np.bincount(cell, squares, n_cells) / members)
-    arrays = {
-        "centroids": centroids,
-        "half_norms": half_norms.astype(np.float32),
-        "spread": spread.astype(np.float32),
-    }
-    spent = sketches.shape[1] * n_cells * (len(sketches) + n_rows * kmeans.n_iter_)
-    return arrays, cell, int(spent)
 
 
 def cell_scores(arrays, queries, by_magnitude):

@@ -148,15 +148,15 @@ cdef class LSHSelector(Selector):
     ) noexcept nogil:
         cdef int32_t t, i, dim = self.family.dim
         cdef real *sketch
-        cdef real *direction = s.query
+        cdef real *direction = buf.sketch
         cdef real intercept
         if self.exhaustive:
             return
-        for i in range(dim):
-            direction[i] = buf.sketch[i]
-            if move.centred:
-                direction[i] += (
-                    (move.intercept_input - 1) * self.family.intercept_row[i] - self.mean_sketch[i]
+        if move.linear and move.centred:
+            direction = s.query
+            for i in range(dim):
+                direction[i] = buf.sketch[i] - self.mean_sketch[i] + (
+                    (move.intercept_input - 1) * self.family.intercept_row[i]
                 )
         for t in range(n):
             CHECK(0 <= ids[t] < self.n_nodes, "node index")

@@ -48,7 +48,7 @@ cdef class WeightStore:
             self.mean_largest = kernels.max_abs(self.mean, self.n_in)
 
     cdef real* row(self, int32_t j) noexcept nogil:
-        """The stored weights of node j; only meaningful to callers when scale[j] is 1."""
+        """The stored weights of node j; the weights themselves after ``fold``."""
         CHECK(0 <= j < self.n_out, "node index")
         return self.weights + <Py_ssize_t> j * self.n_in
 
