@@ -26,6 +26,9 @@ from .core.lsh import RANKINGS
 from .core.optimizers import SOLVERS
 from .core.selection import SELECTIONS
 
+# Rows that a thread predicts at a time, so that weights in the cache serve all of them.
+TOGETHER = 32
+
 
 class LSHMLPClassifier(ClassifierMixin, BaseEstimator):
     """Multi-layer perceptron that computes only the nodes that hashing finds worth it.
@@ -110,6 +113,10 @@ default="lsh"
         Loss for multi-label targets: a probability per label, or a softmax against the
         uniform distribution over the true labels (for ranking).
 
+    batch_size : int, default=32
+        Examples whose gradients are computed at the same weights. Each still makes an update
+        of its own, one after the other.
+
     max_iter : int, default=200
         Most epochs of ``fit``.
 
@@ -137,9 +144,13 @@ default="lsh"
         Whether ``fit`` goes on from the previous solution.
 
     n_jobs : int or None, default=None
-        Threads. None is one thread and bit-reproducible for a ``random_state``; with more,
-        updates are lock-free and their order, so the result, varies from run to run. A
-        build without OpenMP uses one thread.
+        Threads; None is one. Their number does not change the result, unless they are
+        ``lock_free``. A build without OpenMP uses one thread.
+
+    lock_free : bool, default=False
+        Whether threads train without waiting for each other, each on batches of its own, and
+        update the weights without locks, as in the paper. The order of updates, so the result,
+        then varies from run to run.
 
     random_state : int, RandomState instance or None, default=None
         Decides initial weights, hash functions, shuffling and dropout.
@@ -232,6 +243,7 @@ default="lsh"
         "learning_rate_init": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "multilabel_loss": [StrOptions(set(LOSSES))],
+        "batch_size": [Interval(Integral, 1, 10000, closed="both")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -241,6 +253,7 @@ default="lsh"
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "warm_start": ["boolean"],
         "n_jobs": [Integral, None],
+        "lock_free": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -265,6 +278,7 @@ default="lsh"
         learning_rate_init="auto",
         momentum=0.5,
         multilabel_loss="sigmoid",
+        batch_size=32,
         max_iter=200,
         shuffle=True,
         tol=1e-4,
@@ -274,6 +288,7 @@ default="lsh"
         class_weight=None,
         warm_start=False,
         n_jobs=None,
+        lock_free=False,
         random_state=None,
         verbose=False,
     ):
@@ -294,6 +309,7 @@ default="lsh"
         self.learning_rate_init = learning_rate_init
         self.momentum = momentum
         self.multilabel_loss = multilabel_loss
+        self.batch_size = batch_size
         self.max_iter = max_iter
         self.shuffle = shuffle
         self.tol = tol
@@ -303,6 +319,7 @@ default="lsh"
         self.class_weight = class_weight
         self.warm_start = warm_start
         self.n_jobs = n_jobs
+        self.lock_free = lock_free
         self.random_state = random_state
         self.verbose = verbose
 
@@ -476,7 +493,9 @@ default="lsh"
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
             shuffle=self.shuffle,
+            batch_size=int(self.batch_size),
             n_threads=self._n_threads(),
+            lock_free=bool(self.lock_free),
             verbose=bool(self.verbose),
         )
 
@@ -649,7 +668,9 @@ default="lsh"
 
     def _outputs(self, network, rows):
         outputs = np.empty((rows.n_rows, network.settings.n_outputs))
-        workspaces = network.engine.workspaces(min(self._n_threads(), max(1, rows.n_rows)))
+        workspaces = network.engine.workspaces(
+            min(self._n_threads(), max(1, rows.n_rows)), int(np.clip(rows.n_rows, 1, TOGETHER))
+        )
         pace, done = Pace(), 0
 
         def predict(start, stop):

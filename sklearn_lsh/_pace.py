@@ -7,10 +7,13 @@ CALL_SECONDS = 0.1
 
 
 class Pace:
-    """Learns how many examples fit into a call; where the cuts fall changes no result."""
+    """Learns how many examples fit into a call; where the cuts fall changes no result.
 
-    def __init__(self):
-        self.size = 1
+    Calls are cut after a multiple of so many examples.
+    """
+
+    def __init__(self, multiple=1):
+        self.size = self.multiple = multiple
 
     def call(self, work, start, stop):
         """``work(start, end)`` with an end that makes it short; returns end and the result."""
@@ -21,5 +24,5 @@ class Pace:
         if seconds < CALL_SECONDS / 2 and end - start == self.size:
             self.size *= 2
         elif seconds > 2 * CALL_SECONDS:
-            self.size = max(1, self.size // 2)
+            self.size = max(self.multiple, self.size // 2)
         return end, result

@@ -7,6 +7,7 @@ at once. Where the cuts fall has no influence on the result.
 import time
 import warnings
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -33,12 +34,13 @@ class Options:
     tol: float
     n_iter_no_change: int
     shuffle: bool
+    batch_size: int
     n_threads: int
+    lock_free: bool
     verbose: bool
-    # Train as so many lock-free workers would, each taking simulated_batch examples at once;
-    # 0 is no simulation. For experiments: it runs in one thread.
+    # Train as so many lock-free workers would; 0 is no simulation. For experiments: it runs in
+    # one thread.
     n_simulated: int = 0
-    simulated_batch: int = 1
 
 
 class Progress:
@@ -67,7 +69,7 @@ class Progress:
 
 
 class Trainer:
-    """Trains a network on one data set, in one thread or in lock-free many.
+    """Trains a network on one data set, in one thread or many.
 
     Parameters
     ----------
@@ -93,10 +95,13 @@ class Trainer:
         self.best_weights = None
         network.make_writable()
         network.set_inference("auto")
-        n_spaces = options.n_simulated * options.simulated_batch or options.n_threads
-        self.workspaces = network.engine.workspaces(n_spaces)
+        alone = options.lock_free or options.n_simulated
+        n_slots = options.batch_size if alone else ceil(options.batch_size / options.n_threads)
+        self.workspaces = network.engine.workspaces(
+            options.n_simulated or options.n_threads, max(1, min(n_slots, len(examples)))
+        )
         self.rehasher = Rehasher(network, self.workspaces[: options.n_threads])
-        self.pace = Pace()
+        self.pace = Pace(options.batch_size * (options.n_threads if options.lock_free else 1))
 
     def run(self):
         """Train until a stopping criterion holds or ``max_iter`` epochs are done."""
@@ -143,9 +148,9 @@ class Trainer:
         def train(start, stop):
             work = self.rows, self.targets, order, start, stop, seed, self.workspaces
             if self.options.n_simulated:
-                network.engine.train_delayed(*work, self.options.simulated_batch)
+                network.engine.train_delayed(*work, self.options.batch_size)
             else:
-                network.engine.train(*work)
+                network.engine.train(*work, self.options.batch_size, self.options.lock_free)
 
         done = 0
         while done < n:
@@ -153,7 +158,9 @@ class Trainer:
                 # Sampled from the examples to come; near the end, from the last ones.
                 start = max(0, min(done, n - self.rehasher.sample_size))
                 self.rehasher.run(self.rows, order[start : start + self.rehasher.sample_size])
-            stop = int(min(n, done + self.rehasher.due))
+            # Whole batches: where tables are looked after has no influence on what is one.
+            batches = np.ceil(self.rehasher.due / self.options.batch_size)
+            stop = int(min(n, done + batches * self.options.batch_size))
             start = done
             if self.options.n_simulated:
                 # Uncut: a call does not end before all workers have applied their updates.

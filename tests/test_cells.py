@@ -174,7 +174,8 @@ def test_opposite_inputs_visit_the_same_cells_by_magnitude():
 def test_cells_follow_the_weights(solver):
     """After every way to train: fit, partial_fit, decay, two layers."""
     estimator = quick(
-        (120, 90), active_fraction=[20, 10], hash_search="cells", solver=solver, alpha=0.01
+        (120, 90), active_fraction=[20, 10], hash_search="cells", solver=solver, alpha=0.01,
+        batch_size=1,
     )
     estimator.fit(X, Y)
     for index in (0, 1):

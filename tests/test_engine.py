@@ -1,4 +1,4 @@
-"""Passes as many workers would make them, simulated in one thread, against NumPy."""
+"""Batches, threads, and passes as many workers would make them, against NumPy."""
 
 from dataclasses import replace
 
@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from problems import digits, quick, same_model
+from sklearn.exceptions import ConvergenceWarning
 from test_cells import assert_cells_follow_weights
 from test_gradients import twin
 from test_hashing import assert_codes_follow_weights, assert_sketches_follow_weights
 
 from sklearn_lsh import LSHMLPClassifier
+from sklearn_lsh.core.engine import OPENMP
 from sklearn_lsh.core.optimizers import SOLVERS
 from sklearn_lsh.core.selection import SELECTIONS
 
@@ -20,13 +22,13 @@ RATES = {"rowwise_adagrad": 0.2, "adagrad": 0.02, "sgd": 0.05}
 
 @pytest.fixture
 def simulate(monkeypatch):
-    """Makes estimators train as n workers with batches would."""
+    """Makes estimators train as n workers would."""
     ordinary = LSHMLPClassifier._options
 
-    def start(n_workers, batch=1):
+    def start(n_workers):
         monkeypatch.setattr(
             LSHMLPClassifier, "_options",
-            lambda self: replace(ordinary(self), n_simulated=n_workers, simulated_batch=batch),
+            lambda self: replace(ordinary(self), n_simulated=n_workers),
         )
 
     return start
@@ -45,7 +47,11 @@ def small(solver="sgd", **params):
 @pytest.fixture
 def at_once(monkeypatch):
     """A pass is one call into the engine, whatever the machine's pace."""
-    monkeypatch.setattr("sklearn_lsh._pace.Pace.__init__", lambda self: setattr(self, "size", 999))
+    monkeypatch.setattr("sklearn_lsh._pace.CALL_SECONDS", 0)
+    monkeypatch.setattr(
+        "sklearn_lsh._pace.Pace.__init__",
+        lambda self, multiple=1: vars(self).update(size=9999, multiple=9999),
+    )
 
 
 def examples(order, widths=(9, 8)):
@@ -62,23 +68,73 @@ def assert_same_weights(estimator, oracle, start):
         assert_allclose(b, layer.b, rtol=2e-4, atol=atol)
 
 
-# ---- one worker ----------------------------------------------------------------------------
+# ---- batches and threads ---------------------------------------------------------------------
+
+WAYS = [
+    *({"solver": solver} for solver in SOLVERS),
+    *({"selection": selection} for selection in SELECTIONS),
+    *({"hash_search": search, "alpha": 0.01} for search in ("scan", "cells", "tables")),
+    {"hash_search": "tables", "hash_ranking": "union", "activation": "tanh"},
+]
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
-        *({"solver": solver} for solver in SOLVERS),
-        *({"selection": selection} for selection in SELECTIONS),
-        *({"hash_search": search, "alpha": 0.01} for search in ("scan", "cells", "tables")),
-    ],
-    ids=str,
-)
-def test_one_worker_with_one_example_is_ordinary_training(simulate, params):
-    """In every bit: its update is applied before the next gradient is computed."""
-    ordinary = quick((120, 90), max_iter=2, **params).fit(X, Y)
+@pytest.mark.parametrize("batch_size", [1, 7, 32])
+@pytest.mark.parametrize("params", WAYS, ids=str)
+def test_one_worker_is_ordinary_training(simulate, params, batch_size):
+    """In every bit. What one worker does is compared with NumPy below."""
+    params = {"max_iter": 2, "batch_size": batch_size, **params}
+    ordinary = quick((120, 90), **params).fit(X, Y)
     simulate(1)
-    assert same_model(quick((120, 90), max_iter=2, **params).fit(X, Y), ordinary)
+    assert same_model(quick((120, 90), **params).fit(X, Y), ordinary)
+
+
+@pytest.mark.skipif(not OPENMP, reason="built without OpenMP")
+@pytest.mark.parametrize("batch_size", [1, 7, 32])
+@pytest.mark.parametrize("params", WAYS, ids=str)
+def test_the_number_of_threads_changes_no_bit(params, batch_size):
+    params = {"max_iter": 2, "batch_size": batch_size, **params}
+    one, *others = (quick((120, 90), n_jobs=n, **params).fit(X, Y) for n in (None, 2, 3, 5))
+    for other in others:
+        other.n_jobs = None
+        assert same_model(one, other)
+        assert (one.predict_proba(X) == other.predict_proba(X)).all()
+
+
+@pytest.mark.skipif(not OPENMP, reason="built without OpenMP")
+def test_threads_report_the_same_refused_updates():
+    """Rows that would overflow are refused, and decay no more than those that were not."""
+    huge = X.copy()
+    huge[::9] *= 1e25
+    params = {"solver": "sgd", "learning_rate_init": 1.0, "alpha": 0.01, "max_iter": 1}
+    found = []
+    for n_jobs in (None, 2, 3):
+        with pytest.warns(ConvergenceWarning, match="of 400 updates would have made") as caught:
+            estimator = quick(hash_search="scan", n_jobs=n_jobs, **params).fit(huge, Y)
+        found.append((str(caught[0].message), [w.tobytes() for w in estimator.coefs_]))
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.skipif(not OPENMP, reason="built without OpenMP")
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_without_locks(solver):
+    """One thread has no others to disregard; two learn as well, each on its own batches."""
+    params = {"solver": solver, "batch_size": 5, "max_iter": 10, "hash_search": "scan"}
+    ordered = quick(**params).fit(X, Y)
+    alone = quick(lock_free=True, **params).fit(X, Y)
+    alone.lock_free = False
+    assert same_model(ordered, alone)
+    two = quick(lock_free=True, n_jobs=2, **params).fit(X, Y)
+    assert two.t_ == ordered.t_
+    assert two.score(X, Y) > ordered.score(X, Y) - 0.05
+
+
+@pytest.mark.parametrize("n", [1, 2, 31, 32, 33, 100])
+def test_rows_predicted_together_do_not_meet(n):
+    """Rows are predicted by the batch, and each as if it were alone."""
+    for params in WAYS:
+        estimator = quick((120, 90), max_iter=1, **params).fit(X, Y)
+        alone = [estimator.predict_proba(X[i : i + 1])[0] for i in range(n)]
+        assert (estimator.predict_proba(X[:n]) == alone).all()
 
 
 # ---- many workers --------------------------------------------------------------------------
@@ -93,10 +149,10 @@ def test_workers_use_the_weights_of_their_turn(simulate, solver, n_examples, n_w
 
     What is left at the end is applied as well: also if no worker came to a second turn.
     """
-    estimator = small(solver)
+    estimator = small(solver).set_params(batch_size=batch)
     oracle, start = twin(estimator), [w.copy() for w in estimator.coefs_]
     order = np.random.default_rng(1).permutation(len(X))[:n_examples]
-    simulate(n_workers, batch)
+    simulate(n_workers)
     estimator.partial_fit(X[order], Y[order])
     oracle.train_delayed(examples(order), n_workers, batch)
     assert_same_weights(estimator, oracle, start)
@@ -107,15 +163,15 @@ def test_the_order_of_turns_matters(simulate):
     """What the test above compares does depend on the number of workers and their batches."""
     found = []
     for n_workers, batch in [(1, 1), (2, 1), (1, 2), (4, 1), (2, 2), (60, 1)]:
-        estimator = small()
-        simulate(n_workers, batch)
+        estimator = small().set_params(batch_size=batch)
+        simulate(n_workers)
         found.append(estimator.partial_fit(X[:60], Y[:60]).coefs_[0].tobytes())
     assert len(set(found)) == len(found)
 
 
 @pytest.mark.usefixtures("at_once")
 def test_with_as_many_workers_as_examples_every_gradient_is_of_the_first_weights(simulate):
-    estimator = small(momentum=0, alpha=0)
+    estimator = small(momentum=0, alpha=0).set_params(batch_size=1)
     start = [w.copy() for w in estimator.coefs_]
     gradients = [twin(estimator).gradients(*example) for example in examples(range(30))]
     simulate(30)
@@ -128,10 +184,10 @@ def test_with_as_many_workers_as_examples_every_gradient_is_of_the_first_weights
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("search", ["scan", "cells", "tables"])
 def test_late_updates_move_the_sketches_too(simulate, search, solver):
-    simulate(3, 2)
+    simulate(3)
     rate = RATES[solver] / 2  # six examples at once want smaller steps
     estimator = quick((120,), hash_search=search, solver=solver, learning_rate_init=rate)
-    estimator.set_params(alpha=0.01).fit(X, Y)
+    estimator.set_params(alpha=0.01, batch_size=2).fit(X, Y)
     assert_sketches_follow_weights(estimator)
     if search == "cells":
         assert_cells_follow_weights(estimator)
@@ -146,5 +202,5 @@ def test_pace_does_not_decide_who_waits_for_whom(simulate, monkeypatch):
     models = []
     for seconds in (0, 1e9):
         monkeypatch.setattr("sklearn_lsh._pace.CALL_SECONDS", seconds)
-        models.append(quick(hash_search="scan", max_iter=2).fit(X, Y))
+        models.append(quick(hash_search="scan", max_iter=2, batch_size=3).fit(X, Y))
     assert same_model(*models)

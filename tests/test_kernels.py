@@ -50,6 +50,40 @@ def test_dot(n, indexed):
     assert_allclose(kernels.dot(idx, val, w), terms.sum(), atol=1e-6 * (1 + abs(terms).sum()))
 
 
+@over_sizes
+@pytest.mark.parametrize("m", [0, 1, 7, 8, 9, 20])
+@pytest.mark.parametrize("numbered", [False, True])
+def test_gather_dots(n, m, numbered):
+    rng, idx, _, width = problem(n, True)
+    val, w, out = floats(rng, n), floats(rng, 25, width), np.full(m, np.nan, np.float32)
+    ids = rng.permutation(25)[:m].astype(np.int32) if numbered else None
+    kernels.gather_dots(w, ids, idx, val, out)
+    terms = (w[:m] if ids is None else w[ids])[:, idx].astype(float) * val
+    assert_allclose(out, terms.sum(axis=1), atol=1e-6 * (1 + abs(terms).sum()))
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9])
+def test_a_row_is_added_up_alike_in_any_company(n):
+    """In every bit, or predictions would depend on which rows are computed together."""
+    rng, idx, _, width = problem(100, True)
+    val, w, out = floats(rng, 100), floats(rng, n, width), np.zeros(n, np.float32)
+    kernels.gather_dots(w, None, idx, val, out)
+    for j in range(n):
+        alone = np.zeros(1, np.float32)
+        kernels.gather_dots(w, np.array([j], np.int32), idx, val, alone)
+        assert alone[0] == out[j]
+
+
+@pytest.mark.parametrize("n_nodes", [1, 63, 64, 65, 1000])
+@pytest.mark.parametrize("share", [0, 0.1, 1])
+def test_sort(n_nodes, share):
+    ids = np.random.default_rng(n_nodes).permutation(n_nodes)[: int(share * n_nodes)]
+    ids = ids.astype(np.int32)
+    wanted = np.sort(ids)
+    assert kernels.sort_ids(ids, n_nodes)
+    assert_array_equal(ids, wanted)
+
+
 @over_shapes
 @over_sizes
 def test_axpy_leaves_other_coordinates_alone(n, indexed):
@@ -63,13 +97,14 @@ def test_axpy_leaves_other_coordinates_alone(n, indexed):
 
 @over_shapes
 @over_sizes
-def test_gather_axpy(n, indexed):
+@pytest.mark.parametrize("n_rows", [0, 1, 7, 8, 9, 20])
+def test_pull_back(n, n_rows, indexed):
     rng, idx, sel, width = problem(n, indexed)
-    w, out = floats(rng, width), floats(rng, n + 2)
-    wanted = out.copy()
-    wanted[:n] += np.float32(-1.3) * w[sel]
-    kernels.gather_axpy(-1.3, w, idx, out[:n])
-    assert_allclose(out, wanted, rtol=1e-6, atol=1e-6)
+    w, a, out = floats(rng, 25, width), floats(rng, n_rows), np.full(n, np.nan, np.float32)
+    ids = rng.permutation(25)[:n_rows].astype(np.int32)
+    kernels.pull_back(w, ids, a, idx, out)
+    terms = a[:, None].astype(float) * w[ids][:, sel]
+    assert_allclose(out, terms.sum(axis=0), atol=1e-6 * (1 + abs(terms).sum()))
 
 
 @pytest.mark.parametrize("d", [1, 3, 15, 16, 17, 32, 100])

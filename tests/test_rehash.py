@@ -147,7 +147,9 @@ def test_rankings_of_the_paper_are_renewed_by_the_clock(monkeypatch, ranking, se
         Renewal, "run", lambda self: (seen.append(self.network.state["n_seen"]), renew(self))
     )
     monkeypatch.setattr("sklearn_lsh._rehash.BUDGET", 1e9)
-    estimator = quick(hash_ranking=ranking, hash_search=search, max_iter=9).fit(X, Y)
+    # Epochs and gaps are whole batches of eight.
+    params = {"hash_ranking": ranking, "hash_search": search, "batch_size": 8}
+    estimator = quick(max_iter=9, **params).fit(X, Y)
     assert seen == [0, 2 * SHORTEST_GAP, 6 * SHORTEST_GAP]
     assert estimator._network.state["rehash"]["look_gap"][0] == 8 * SHORTEST_GAP
     assert estimator._network.state["rehash"]["aim"] == [RECALL]

@@ -69,7 +69,7 @@ def often(monkeypatch):
 @pytest.mark.parametrize("shock", ["inputs", "weights"])
 @pytest.mark.parametrize("search", ["scan", "cells", "tables"])
 def test_a_shock_is_noticed_and_mended(search, shock):
-    estimator = quick((200, 150), hash_search=search, max_iter=10).fit(X, Y)
+    estimator = quick((200, 150), hash_search=search, max_iter=10, batch_size=1).fit(X, Y)
     x, clock = X, estimator._network.state["rehash"]
     if shock == "inputs":
         x = 1 - X[:, np.random.default_rng(0).permutation(64)]

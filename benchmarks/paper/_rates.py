@@ -9,7 +9,7 @@ at the nearest of two.
 import sys
 
 import numpy as np
-from _networks import network, passed, rows
+from _networks import BATCH, network, passed, rows
 from _runs import Results, execute
 
 from sklearn_lsh.core.optimizers import SOLVERS
@@ -68,7 +68,7 @@ class Rates:
             "share": nearest(config["share"]) if config["method"] != "all" else 1.0,
             "width": config["width"],
             "solver": config["solver"],
-            "batch": config.get("batch", 1),
+            "batch": config.get("batch", BATCH),
             "rows": ROWS if n_train == "all" else min(ROWS, n_train),
         }
 
@@ -101,8 +101,7 @@ def held_out(candidate):
     """Accuracy of one candidate on held-out training rows, 0 if it diverged."""
     data = rows(candidate["set"], candidate["rows"], 1)
     n = len(data.X_train) * 4 // 5
-    batched = candidate["batch"] > 1
-    clf = network(candidate | {"seed": SEED, "kind": "simulated" if batched else "threads"})
+    clf = network(candidate | {"seed": SEED})
     accuracy, classes = 0.0, np.unique(data.y_train)
     for _ in range(EPOCHS):
         if not passed(clf, data.X_train[:n], data.y_train[:n], classes):

@@ -1,9 +1,8 @@
 """Accuracy by epoch for one to 56 lock-free workers, sparse against dense (figure 6).
 
-With as many workers as the machine has cores they are real threads. Beyond, and for the
-mini-batches of the dense network, workers are simulated in one thread: their updates arrive
-late, computed at weights that the others have changed since. The CSV file and the figure say
-which is which.
+With as many workers as the machine has cores they are real threads. Beyond, workers are
+simulated in one thread: their updates arrive late, computed at weights that the others have
+changed since. The CSV file and the figure say which is which.
 
     python benchmarks/paper/convergence.py --processes 2
     python benchmarks/paper/convergence.py --sets mnist --workers 1 2 56 --networks lsh
@@ -40,7 +39,7 @@ def configurations(args):
         args.seeds, args.depths, args.networks, args.workers, ("threads", "simulated")
     ):
         method, solver, batch = NETWORKS[name]
-        real = batch == 1 and workers <= cores()
+        real = workers <= cores()
         if kind == "threads" and not real or kind == "simulated" and real and not args.simulate:
             continue
         configs += [

@@ -1,8 +1,8 @@
 from .layer cimport Layer
 from .losses cimport Loss
 from .rows cimport Rows
-from .types cimport int32_t, int64_t, real, uint64_t
-from .workspace cimport Space
+from .types cimport Scratch, SparseVec, int32_t, int64_t, real, uint64_t
+from .workspace cimport Example, Space
 
 
 cdef class Targets:
@@ -12,20 +12,35 @@ cdef class Targets:
     cdef const real *sample_weight
 
 
+# What a pass over examples needs to know of all of them.
+cdef struct Pass:
+    const int64_t *row          # row numbers in the order of training
+    uint64_t seed
+    Py_ssize_t batch
+
+
 cdef class Engine:
     cdef readonly list layers
     cdef readonly int n_hidden
     cdef Loss loss
     cdef void **layer_pointers
 
-    cdef void train_share(
-        self, Rows rows, Targets targets, const int64_t *row, Py_ssize_t start, Py_ssize_t stop,
-        int step, uint64_t seed, Space *space,
+    cdef void load(self, Rows rows, Py_ssize_t i, Example *e, Scratch *s) noexcept nogil
+    cdef SparseVec* input_of(self, int l, Example *e) noexcept nogil
+    cdef void forward(
+        self, int l, bint inference, Example *examples, int32_t n, Scratch *s
     ) noexcept nogil
-    cdef void load(self, Rows rows, Py_ssize_t i, Space *space) noexcept nogil
-    cdef bint gradients(self, Targets targets, Py_ssize_t i, Space *space) noexcept nogil
-    cdef void forward(self, int n_layers, bint inference, Space *space) noexcept nogil
-    cdef void update(self, Space *space) noexcept nogil
-    cdef int predict_one(
-        self, Rows rows, Py_ssize_t i, double *p, Space *space
+    cdef void train_alone(
+        self, Rows rows, Targets targets, const Pass *p, Py_ssize_t start, Py_ssize_t stop,
+        Py_ssize_t step, Space *space,
+    ) noexcept nogil
+    cdef void gradients(
+        self, Rows rows, Targets targets, const Pass *p, Py_ssize_t start, Py_ssize_t stop,
+        int step, Space *space,
+    ) noexcept nogil
+    cdef void pull_back(self, int l, Example *e, Scratch *s) noexcept nogil
+    cdef bint judge(self, Targets targets, Example *e) noexcept nogil
+    cdef void update(self, Space **spaces, int owner, int n_owners) noexcept nogil
+    cdef int32_t predict_some(
+        self, Rows rows, Py_ssize_t start, Py_ssize_t stop, double *p, Space *space
     ) noexcept nogil

@@ -1,7 +1,11 @@
 """The passes over examples: every prange is here, and the GIL is held by no other line.
 
-Threads share the weights without locks (Recht et al. 2011, "Hogwild!"); everything else a
-thread writes is in its own Workspace. One thread is bit-reproducible.
+Training takes examples by the batch: their gradients are computed at the same weights, layer by
+layer, so that a layer's rows stay in the cache, and their updates are applied one after the
+other. Threads share a batch: first each computes the gradients of some examples, then each
+updates the rows it owns. No two write to the same memory, and the result is the same for
+any number of threads. Lock-free (Recht et al. 2011, "Hogwild!"), each thread takes batches of
+its own and updates every row, whatever the others do.
 """
 
 import numpy as np
@@ -15,9 +19,9 @@ from .losses cimport Loss
 from .lsh cimport LSHSelector
 from .rows cimport Rows
 from .types cimport (
-    LayerBuffers, SparseVec, borrow, int32_t, int64_t, ints, mix, real, reals, uint64_t,
+    LayerBuffers, Scratch, SparseVec, borrow, int32_t, int64_t, ints, mix, real, reals, uint64_t,
 )
-from .workspace cimport Space, Workspace
+from .workspace cimport Example, Space, Workspace
 
 cdef extern from *:
     """
@@ -74,9 +78,9 @@ cdef class Engine:
     def __dealloc__(self):
         free(self.layer_pointers)
 
-    def workspaces(self, n_threads):
-        """Workspaces for a pass on n_threads threads; one list may serve many passes."""
-        return [Workspace(self.layers) for _ in range(n_threads)]
+    def workspaces(self, n_threads, n_slots=1):
+        """Workspaces for passes on n_threads threads, each with room for n_slots examples."""
+        return [Workspace(self.layers, n_slots) for _ in range(n_threads)]
 
     def check_rows(self, Rows rows):
         """The last guard of the workspaces' memory: they are as wide as the network's input."""
@@ -84,16 +88,48 @@ cdef class Engine:
         if rows.n_features != n_in:
             raise ValueError(f"rows of {rows.n_features} features in a network for {n_in}")
 
-    cdef void load(self, Rows rows, Py_ssize_t i, Space *space) noexcept nogil:
+    cdef void load(self, Rows rows, Py_ssize_t i, Example *e, Scratch *s) noexcept nogil:
         """Row i as the input of the first layer."""
-        rows.load(i, &space.row)
-        (<Layer> self.layer_pointers[0]).enter(&space.row.vec, &space.scratch)
+        rows.load(i, &e.row)
+        (<Layer> self.layer_pointers[0]).enter(&e.row.vec, s)
+
+    cdef SparseVec* input_of(self, int l, Example *e) noexcept nogil:
+        """What layer l gets."""
+        if l == 0:
+            return &e.row.vec
+        return &e.layers[l - 1].out
+
+    cdef void forward(
+        self, int l, bint inference, Example *examples, int32_t n, Scratch *s
+    ) noexcept nogil:
+        """Some examples through layer l: rows that stay in the cache serve all of them."""
+        cdef void *layer = self.layer_pointers[l]
+        cdef int32_t b, row = 0, stop, n_rows = (<Layer> layer).store.n_out
+        cdef int32_t together = n_rows if n == 1 else (<Layer> layer).rows_together(1)
+        cdef Example *e
+        s.training = not inference
+        for b in range(n):
+            e = &examples[b]
+            s.rng = e.rng
+            (<Layer> layer).propose(inference, self.input_of(l, e), &e.layers[l], s)
+            e.rng = s.rng
+        while row < n_rows:
+            stop = min(n_rows, row + together)
+            for b in range(n):
+                e = &examples[b]
+                (<Layer> layer).activate(row, stop, self.input_of(l, e), &e.layers[l], s)
+            row = stop
+        for b in range(n):
+            e = &examples[b]
+            s.rng = e.rng
+            (<Layer> layer).settle(inference, &e.layers[l], s)
+            e.rng = s.rng
 
     # ---- training --------------------------------------------------------------------
 
     def train(
         self, Rows rows, Targets targets, order, Py_ssize_t start, Py_ssize_t stop,
-        uint64_t seed, list workspaces,
+        uint64_t seed, list workspaces, Py_ssize_t batch, bint lock_free,
     ):
         """One update for each of the examples order[start:stop].
 
@@ -108,40 +144,60 @@ cdef class Engine:
             With an example's place in the order, decides every random choice made for it.
         workspaces : list of Workspace
             One a thread. Loss and counters add up in them.
+        batch : int
+            Examples in a batch. Workspaces have room for one together; lock-free, each has.
+        lock_free : bool
         """
-        cdef const int64_t *row = <const int64_t *> borrow(order, "i8")
+        cdef Pass p
+        cdef Py_ssize_t t, end
         cdef int thread, n_threads = len(workspaces)
         self.check_rows(rows)
+        p.row, p.seed, p.batch = <const int64_t *> borrow(order, "i8"), seed, batch
         cdef Space **spaces = gather(workspaces)
-        for thread in prange(
-            n_threads, num_threads=n_threads, schedule="static", chunksize=1, nogil=True
-        ):
-            self.train_share(
-                rows, targets, row, start + thread, stop, n_threads, seed, spaces[thread]
-            )
+        with nogil:
+            if lock_free:
+                for thread in prange(
+                    n_threads, num_threads=n_threads, schedule="static", chunksize=1
+                ):
+                    self.train_alone(
+                        rows, targets, &p, start + thread * batch, stop, n_threads * batch,
+                        spaces[thread],
+                    )
+            else:
+                t = start
+                while t < stop:
+                    end = min(stop, t + batch)
+                    for thread in prange(
+                        n_threads, num_threads=n_threads, schedule="static", chunksize=1
+                    ):
+                        self.gradients(
+                            rows, targets, &p, t + thread, end, n_threads, spaces[thread]
+                        )
+                    for thread in prange(
+                        n_threads, num_threads=n_threads, schedule="static", chunksize=1
+                    ):
+                        self.update(spaces, thread, n_threads)
+                    t = end
         free(spaces)
 
-    cdef void train_share(
-        self, Rows rows, Targets targets, const int64_t *row, Py_ssize_t start, Py_ssize_t stop,
-        int step, uint64_t seed, Space *space,
+    cdef void train_alone(
+        self, Rows rows, Targets targets, const Pass *p, Py_ssize_t start, Py_ssize_t stop,
+        Py_ssize_t step, Space *space,
     ) noexcept nogil:
-        """Every step-th example of [start, stop): one thread's share."""
+        """A batch from start on, and from every step on, without regard to other threads."""
         cdef Py_ssize_t t = start
         while t < stop:
-            # Chance belongs to the example, whatever thread or call it falls to.
-            space.scratch.rng = mix(seed ^ mix(t))
-            self.load(rows, row[t], space)
-            if self.gradients(targets, row[t], space):
-                self.update(space)
-            t = t + step
+            self.gradients(rows, targets, p, t, min(stop, t + p.batch), 1, space)
+            self.update(&space, 0, 1)
+            t += step
 
     def train_delayed(
         self, Rows rows, Targets targets, order, Py_ssize_t start, Py_ssize_t stop,
         uint64_t seed, list workspaces, Py_ssize_t batch,
     ):
-        """As ``train``, but as if many workers trained at once: simulated in this thread.
+        """As ``train``, but as if many workers trained lock-free: simulated in this thread.
 
-        Workers take turns. Each takes ``batch`` examples, computes their gradients from the
+        Workers take turns. Each takes a batch of examples, computes their gradients from the
         weights as they are, and applies them at its next turn, when every other worker has
         changed the weights in between: the bounded delay of Recht et al. 2011, section 4.
 
@@ -150,90 +206,120 @@ cdef class Engine:
         rows, targets, order, start, stop, seed
             As for ``train``.
         workspaces : list of Workspace
-            ``batch`` for each worker.
+            One for each worker, with room for a batch.
         batch : int
         """
-        cdef const int64_t *row = <const int64_t *> borrow(order, "i8")
-        cdef Py_ssize_t t = start, slot, n = len(workspaces)
+        cdef Pass p
+        cdef Py_ssize_t t = start, end
+        cdef int worker, n = len(workspaces)
         self.check_rows(rows)
-        waiting = np.zeros(n, np.uint8)
-        cdef unsigned char *waits = <unsigned char *> borrow(waiting, "u1")
+        p.row, p.seed, p.batch = <const int64_t *> borrow(order, "i8"), seed, batch
         cdef Space **spaces = gather(workspaces)
-        cdef Py_ssize_t worker = 0, idle = 0
         with nogil:
-            while idle < n:  # until a round of turns has left no update waiting
-                for slot in range(worker, worker + batch):
-                    idle += 1
-                    if waits[slot]:
-                        self.update(spaces[slot])
-                        waits[slot] = 0
-                        idle = 0
-                for slot in range(worker, worker + batch):
-                    if t < stop:
-                        spaces[slot].scratch.rng = mix(seed ^ mix(t))
-                        self.load(rows, row[t], spaces[slot])
-                        waits[slot] = self.gradients(targets, row[t], spaces[slot])
-                        idle = 0
-                        t += 1
-                worker = (worker + batch) % n
+            while t < stop:
+                for worker in range(n):
+                    self.update(spaces + worker, 0, 1)
+                    end = min(stop, t + batch)
+                    self.gradients(rows, targets, &p, t, end, 1, spaces[worker])
+                    t = end
+            for worker in range(n):
+                self.update(spaces + worker, 0, 1)
+                # No further examples: nothing waits for the next call.
+                self.gradients(rows, targets, &p, stop, stop, 1, spaces[worker])
         free(spaces)
 
-    cdef bint gradients(self, Targets targets, Py_ssize_t i, Space *space) noexcept nogil:
-        """The deltas of every layer for the row in space. Returns whether to update."""
+    cdef void gradients(
+        self, Rows rows, Targets targets, const Pass *p, Py_ssize_t start, Py_ssize_t stop,
+        int step, Space *space,
+    ) noexcept nogil:
+        """The deltas of every layer for every step-th example of [start, stop)."""
+        cdef Scratch *s = &space.scratch
+        cdef Example *e
+        cdef Py_ssize_t t
+        cdef int32_t b, n = 0
         cdef int l, top = self.n_hidden
-        cdef LayerBuffers *out = &space.layers[top]
-        cdef const int32_t *labels = targets.labels + targets.indptr[i]
-        cdef int32_t t, n_labels = <int32_t> (targets.indptr[i + 1] - targets.indptr[i])
+        for b in range(space.n_slots):
+            space.examples[b].waits = False
+        t = start
+        while t < stop:
+            e = &space.examples[n]
+            space.n_refused += e.refused
+            e.refused = False
+            # Chance belongs to the example, whatever thread or call it falls to.
+            e.rng = mix(p.seed ^ mix(t))
+            e.number = p.row[t]
+            self.load(rows, e.number, e, s)
+            n += 1
+            t += step
+        for l in range(top + 1):
+            self.forward(l, False, space.examples, n, s)
+        for b in range(n):
+            e = &space.examples[b]
+            for l in range(top):
+                space.n_active[l] += e.layers[l].active.n
+            space.n_examples += 1
+            e.waits = self.judge(targets, e)
+        for l in range(top, -1, -1):
+            for b in range(n):
+                e = &space.examples[b]
+                if e.waits:
+                    (<Layer> self.layer_pointers[l]).describe(self.input_of(l, e), &e.layers[l])
+                    if l > 0:
+                        self.pull_back(l, e, s)
+
+    cdef void pull_back(self, int l, Example *e, Scratch *s) noexcept nogil:
+        """The deltas of layer l - 1, given those of layer l."""
+        cdef LayerBuffers *below = &e.layers[l - 1]
+        (<Layer> self.layer_pointers[l]).pull_back(&e.layers[l], &below.out, below, s)
+        (<Layer> self.layer_pointers[l - 1]).through_activation(below)
+
+    cdef bint judge(self, Targets targets, Example *e) noexcept nogil:
+        """The loss and its gradient at the output. Returns whether to go on with it."""
+        cdef LayerBuffers *out = &e.layers[self.n_hidden]
+        cdef const int32_t *labels = targets.labels + targets.indptr[e.number]
+        cdef int32_t t, n_labels
         cdef real weight = 1
-        cdef double loss
         cdef bint finite = True
+        n_labels = <int32_t> (targets.indptr[e.number + 1] - targets.indptr[e.number])
         if targets.sample_weight != NULL:
-            weight = targets.sample_weight[i]
-        self.forward(top + 1, False, space)
-        for t in range(top):
-            space.n_active[t] += space.layers[t].active.n
-        space.n_examples += 1
+            weight = targets.sample_weight[e.number]
         for t in range(out.out.n):
             finite = finite and isfinite(out.out.val[t])
         if not finite:
-            space.n_refused += 1
+            e.refused = True
             return False
-        loss = self.loss.gradient(out.out.val, out.out.n, labels, n_labels, out.delta)
-        space.loss += weight * loss
-        space.weight += weight
-        if weight == 0:
-            return False
+        e.loss += weight * self.loss.gradient(
+            out.out.val, out.out.n, labels, n_labels, out.delta
+        )
+        e.weight += weight
         for t in range(out.out.n):
             out.delta[t] *= weight
-        for l in range(top, 0, -1):
-            (<Layer> self.layer_pointers[l]).pull_back(
-                &space.layers[l], &space.layers[l - 1].out, &space.layers[l - 1], &space.scratch
-            )
-            (<Layer> self.layer_pointers[l - 1]).through_activation(&space.layers[l - 1])
-        return True
+        return weight != 0
 
-    cdef void forward(self, int n_layers, bint inference, Space *space) noexcept nogil:
-        """The row in space through the first n_layers layers."""
-        cdef int l
-        cdef SparseVec *x = &space.row.vec
-        space.scratch.training = not inference
-        for l in range(n_layers):
-            (<Layer> self.layer_pointers[l]).forward(
-                inference, x, &space.layers[l], &space.scratch
-            )
-            x = &space.layers[l].out
+    cdef void update(self, Space **spaces, int owner, int n_owners) noexcept nogil:
+        """Apply the gradients that wait in n_owners spaces to the rows of one of the owners.
 
-    cdef void update(self, Space *space) noexcept nogil:
-        """Apply the gradients in space to every layer, output side first."""
-        cdef int l
-        cdef int32_t refused = 0
-        cdef SparseVec *x
+        Owners take turns tile by tile; a row gets its updates in the order of the examples.
+        """
+        cdef void *layer
+        cdef Example *e
+        cdef int l, thread
+        cdef int32_t b, row, stop, together, n_rows
         for l in range(self.n_hidden, -1, -1):
-            x = &space.row.vec if l == 0 else &space.layers[l - 1].out
-            refused += (<Layer> self.layer_pointers[l]).update(
-                x, &space.layers[l], &space.scratch
-            )
-        space.n_refused += refused > 0
+            layer = self.layer_pointers[l]
+            n_rows = (<Layer> layer).store.n_out
+            together = (<Layer> layer).rows_together(n_owners)
+            row = owner * together
+            while row < n_rows:
+                stop = min(n_rows, row + together)
+                for b in range(spaces[0].n_slots):
+                    for thread in range(n_owners):
+                        e = &spaces[thread].examples[b]
+                        if e.waits and (<Layer> layer).update(
+                            row, stop, &e.layers[l], &spaces[owner].scratch
+                        ):
+                            e.refused = True  # whichever owner finds out
+                row += n_owners * together
 
     def spent(self, list workspaces):
         """Multiplications and training examples since the last call of ``totals``."""
@@ -247,22 +333,30 @@ cdef class Engine:
     def totals(self, list workspaces):
         """What the passes since the last call counted, over all threads; starts anew."""
         cdef Workspace ws
+        cdef Example *e
         cdef int l
+        cdef int32_t b
         total = {
             "loss": 0.0, "weight": 0.0, "n_examples": 0, "n_refused": 0, "multiplications": 0,
             "n_active": np.zeros(self.n_hidden, np.int64),
         }
         for ws in workspaces:
-            total["loss"] += ws.space.loss
-            total["weight"] += ws.space.weight
             total["n_examples"] += ws.space.n_examples
             total["n_refused"] += ws.space.n_refused
             total["multiplications"] += ws.space.scratch.multiplications
             for l in range(self.n_hidden):
                 total["n_active"][l] += ws.space.n_active[l]
                 ws.space.n_active[l] = 0
-            ws.space.loss = ws.space.weight = 0
             ws.space.n_examples = ws.space.n_refused = ws.space.scratch.multiplications = 0
+        # In the order of a batch: the sum's rounding does not depend on the number of threads.
+        for b in range(max([ws.space.n_slots for ws in workspaces])):
+            for ws in workspaces:
+                e = &ws.space.examples[b]
+                total["loss"] += e.loss
+                total["weight"] += e.weight
+                total["n_refused"] += e.refused
+                e.loss = e.weight = 0
+                e.refused = False
         return total
 
     # ---- re-encoding -----------------------------------------------------------------
@@ -301,31 +395,43 @@ cdef class Engine:
 
         Returns how many rows had a logit that is not finite; theirs are not written.
         """
-        cdef Py_ssize_t i, n_outputs = out.shape[1]
+        cdef Py_ssize_t t, i, n_outputs = out.shape[1]
         cdef double *p = <double *> borrow(out, "f8")
         cdef int n_threads = len(workspaces)
         cdef int64_t overflown = 0
         self.check_rows(rows)
         cdef Space **spaces = gather(workspaces)
-        for i in prange(
-            start, stop, num_threads=n_threads, schedule="dynamic", chunksize=16, nogil=True
-        ):
-            overflown += self.predict_one(rows, i, p + i * n_outputs, spaces[threadid()])
+        cdef Py_ssize_t together = spaces[0].n_slots, n = (stop - start + together - 1) // together
+        for t in prange(n, num_threads=n_threads, schedule="dynamic", chunksize=1, nogil=True):
+            i = start + t * together
+            overflown += self.predict_some(
+                rows, i, min(stop, i + together), p + i * n_outputs, spaces[threadid()]
+            )
         free(spaces)
         return overflown
 
-    cdef int predict_one(
-        self, Rows rows, Py_ssize_t i, double *p, Space *space
+    cdef int32_t predict_some(
+        self, Rows rows, Py_ssize_t start, Py_ssize_t stop, double *p, Space *space
     ) noexcept nogil:
-        cdef LayerBuffers *out = &space.layers[self.n_hidden]
-        cdef int32_t t
-        self.load(rows, i, space)
-        self.forward(self.n_hidden + 1, True, space)
-        for t in range(out.out.n):
-            if not isfinite(out.out.val[t]):
-                return 1
-        self.loss.probabilities(out.out.val, out.out.n, p)
-        return 0
+        """As many rows as a workspace has room for, or fewer."""
+        cdef LayerBuffers *out
+        cdef int32_t b, t, overflown = 0, n = <int32_t> (stop - start)
+        cdef int l
+        cdef bint finite
+        for b in range(n):
+            self.load(rows, start + b, &space.examples[b], &space.scratch)
+        for l in range(self.n_hidden + 1):
+            self.forward(l, True, space.examples, n, &space.scratch)
+        for b in range(n):
+            out = &space.examples[b].layers[self.n_hidden]
+            finite = True
+            for t in range(out.out.n):
+                finite = finite and isfinite(out.out.val[t])
+            if finite:
+                self.loss.probabilities(out.out.val, out.out.n, p + b * out.out.n)
+            else:
+                overflown += 1
+        return overflown
 
     def hidden(self, Rows rows, nodes, int l, str what, Workspace ws):
         """What hidden layer l selects ("selected") or outputs ("outputs") for some rows.
@@ -348,17 +454,20 @@ cdef class Engine:
             Pre-activations of the selected nodes, or the non-zero outputs.
         """
         self.check_rows(rows)
-        cdef LayerBuffers *buf = &ws.space.layers[l]
+        cdef Example *e = ws.space.examples
+        cdef LayerBuffers *buf = &e.layers[l]
         cdef const int64_t *row = <const int64_t *> borrow(nodes, "i8")
         cdef Py_ssize_t t, n = len(nodes)
         cdef bint outputs = what == "outputs"
         cdef int32_t found
+        cdef int below
         indptr = np.zeros(n + 1, np.int64)
         indices, values = [], []
         for t in range(n):
             with nogil:
-                self.load(rows, row[t], &ws.space)
-                self.forward(l + 1, True, &ws.space)
+                self.load(rows, row[t], e, &ws.space.scratch)
+                for below in range(l + 1):
+                    self.forward(below, True, e, 1, &ws.space.scratch)
             found = buf.out.n if outputs else buf.active.n
             indptr[t + 1] = indptr[t] + found
             if found:
@@ -382,7 +491,8 @@ cdef class Engine:
         cdef const int64_t *row = <const int64_t *> borrow(nodes, "i8")
         cdef Py_ssize_t i, n = len(nodes)
         cdef int l
-        cdef SparseVec *x
+        cdef Example *e = ws.space.examples
+        cdef Scratch *s = &ws.space.scratch
         self.check_rows(rows)
         found = np.zeros(self.n_hidden, np.int64)
         wanted = np.zeros(self.n_hidden, np.int64)
@@ -390,15 +500,13 @@ cdef class Engine:
         cdef int64_t *w = <int64_t *> borrow(wanted, "i8")
         with nogil:
             for i in range(n):
-                self.load(rows, row[i], &ws.space)
-                self.forward(self.n_hidden, True, &ws.space)
-                x = &ws.space.row.vec
+                self.load(rows, row[i], e, s)
                 for l in range(self.n_hidden):
+                    self.forward(l, True, e, 1, s)
                     f[l] += (<Layer> self.layer_pointers[l]).hits(
-                        x, &ws.space.layers[l], &ws.space.scratch
+                        self.input_of(l, e), &e.layers[l], s
                     )
                     w[l] += (<Layer> self.layer_pointers[l]).selector.n_active
-                    x = &ws.space.layers[l].out
         return found, wanted
 
 

@@ -1,7 +1,7 @@
 # The C unit simd/kernels.c, as seen from Cython. Every other room reaches the arithmetic
 # through the one pointer `kernels`, so that a change of level reaches them all.
 
-from .types cimport int32_t, real, uint32_t
+from .types cimport int32_t, real, uint64_t
 
 
 cdef extern from "simd/kernels.h" nogil:
@@ -14,11 +14,16 @@ cdef extern from "simd/kernels.h" nogil:
     ctypedef struct lsh_kernels:
         const char *level
         real (*dot)(const int32_t *idx, const real *val, int32_t n, const real *w) noexcept nogil
+        void (*gather_dots)(
+            const real *w, int32_t stride, const int32_t *ids, int32_t m, const int32_t *idx,
+            const real *val, int32_t n, real *out
+        ) noexcept nogil
         void (*axpy)(
             real a, const int32_t *idx, const real *val, int32_t n, real *w
         ) noexcept nogil
-        void (*gather_axpy)(
-            real a, const real *w, const int32_t *idx, int32_t n, real *out
+        void (*pull_back)(
+            const real *w, int32_t stride, const int32_t *ids, const real *a, int32_t n,
+            const int32_t *idx, int32_t m, real *out
         ) noexcept nogil
         void (*row_dots)(
             const real *rows, int32_t n, int32_t d, const real *q, real *out
@@ -32,8 +37,12 @@ cdef extern from "simd/kernels.h" nogil:
             const lsh_step *s, const int32_t *idx, const real *val, int32_t n, real *w, real *state
         ) noexcept nogil
         int32_t (*top)(
-            const real *score, const int32_t *ids, int32_t n, int32_t m, uint32_t *key,
+            const real *score, const int32_t *ids, int32_t n, int32_t m, int32_t *key,
             int32_t *out,
+        ) noexcept nogil
+
+        void (*sort)(
+            int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits
         ) noexcept nogil
 
 cdef lsh_kernels *kernels

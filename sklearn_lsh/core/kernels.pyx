@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from .types cimport int32_t, ints, real, reals, uint32_t
+from .types cimport borrow, int32_t, ints, real, reals, uint64_t
 
 cdef extern from "simd/kernels.h":
     lsh_kernels lsh_active
@@ -49,14 +49,23 @@ def dot(idx, val, w):
     return kernels.dot(_index(idx), reals(val), len(val), reals(w))
 
 
+def gather_dots(w, ids, idx, val, out):
+    """``out[:] = w[ids][:, idx] @ val`` in place; ids None stands for the first rows."""
+    kernels.gather_dots(
+        reals(w), w.shape[1], _index(ids), len(out), ints(idx), reals(val), len(val), reals(out)
+    )
+
+
 def axpy(real a, idx, val, w):
     """``w[idx] += a * val`` in place."""
     kernels.axpy(a, _index(idx), reals(val), len(val), reals(w))
 
 
-def gather_axpy(real a, w, idx, out):
-    """``out += a * w[idx]`` in place."""
-    kernels.gather_axpy(a, reals(w), _index(idx), len(out), reals(out))
+def pull_back(w, ids, a, idx, out):
+    """``out[:] = a @ w[ids][:, idx]`` in place; idx None stands for the first ones."""
+    kernels.pull_back(
+        reals(w), w.shape[1], ints(ids), reals(a), len(a), _index(idx), len(out), reals(out)
+    )
 
 
 def row_dots(rows, q, out):
@@ -84,8 +93,15 @@ def optimizer_step(str rule, step, idx, val, w, state):
         kernels.adagrad(&s, _index(idx), reals(val), len(val), reals(w), reals(state))
 
 
+def sort_ids(ids, n_nodes):
+    """Sort distinct ids below n_nodes in place; whether the scratch space is clean again."""
+    bits = np.zeros(n_nodes // 64 + 1, np.uint64)
+    kernels.sort(ints(ids), len(ids), n_nodes, <uint64_t *> borrow(bits, "u8"))
+    return not bits.any()
+
+
 def top_ids(score, int32_t m):
     """Positions of the m highest scores, in ascending order."""
     key = np.empty(len(score) + 1, dtype=np.int32)
     out = np.empty(len(score) + 1, dtype=np.int32)
-    return out[:kernels.top(reals(score), NULL, len(score), m, <uint32_t *> ints(key), ints(out))]
+    return out[:kernels.top(reals(score), NULL, len(score), m, ints(key), ints(out))]

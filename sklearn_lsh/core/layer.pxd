@@ -17,13 +17,21 @@ cdef class Layer:
     cdef object arrays
     cdef unsigned char *used            # (n_out,): active at least once since cleared
 
-    cdef void forward(
+    cdef void enter(self, SparseVec *x, Scratch *s) noexcept nogil
+    cdef int32_t hits(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil
+    cdef int32_t rows_together(self, int n_owners) noexcept nogil
+    cdef void propose(
         self, bint inference, SparseVec *x, LayerBuffers *buf, Scratch *s
     ) noexcept nogil
+    cdef void activate(
+        self, int32_t start, int32_t stop, SparseVec *x, LayerBuffers *buf, Scratch *s
+    ) noexcept nogil
+    cdef void settle(self, bint inference, LayerBuffers *buf, Scratch *s) noexcept nogil
     cdef void pull_back(
         self, LayerBuffers *buf, SparseVec *x, LayerBuffers *below, Scratch *s
     ) noexcept nogil
-    cdef void enter(self, SparseVec *x, Scratch *s) noexcept nogil
-    cdef int32_t hits(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil
     cdef void through_activation(self, LayerBuffers *buf) noexcept nogil
-    cdef int32_t update(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil
+    cdef void describe(self, SparseVec *x, LayerBuffers *buf) noexcept nogil
+    cdef int32_t update(
+        self, int32_t start, int32_t stop, LayerBuffers *buf, Scratch *s
+    ) noexcept nogil

@@ -3,7 +3,7 @@
 from libc.math cimport expf, fabsf, tanhf
 
 from .kernels cimport kernels
-from .optimizers cimport Input, Optimizer
+from .optimizers cimport Optimizer
 from .selection cimport AllNodes, Selector, WinnerTakeAll
 from .types cimport LayerBuffers, Move, Scratch, SparseVec, borrow, int32_t, int64_t, real
 from .weights cimport WeightStore
@@ -14,6 +14,13 @@ ACTIVATIONS = {
     "tanh": Activation.TANH,
     "logistic": Activation.LOGISTIC,
 }
+
+# Bytes of weights that stay in the cache, by guess half of the second level's, while one example
+# after the other visits them. No layer has more tiles than are worth the search for their rows.
+cdef int64_t TILE_BYTES = 1 << 19
+cdef int32_t MOST_TILES = 32
+# Owners of rows get at least so many tiles each, or some would have more to do than others.
+cdef int TILES_OF_OWNER = 6
 
 
 cdef class Layer:
@@ -80,17 +87,44 @@ cdef class Layer:
             found += (fabsf(buf.active.z[t]) if by_magnitude else buf.active.z[t]) >= bar
         return min(found, k)
 
-    cdef void forward(
+    cdef int32_t rows_together(self, int n_owners) noexcept nogil:
+        """Rows to visit for one example after the other: as many as stay in the cache."""
+        cdef int32_t n_out = self.store.n_out
+        cdef int32_t n = <int32_t> min(n_out, TILE_BYTES // (4 * <int64_t> self.store.n_in))
+        n = max(n, n_out // MOST_TILES)  # rows of wide layers are rarely visited twice
+        if n_owners > 1:
+            n = min(n, n_out // (TILES_OF_OWNER * n_owners))
+        # What rows keep a number each of shares cache lines: neighbours have one owner.
+        return (n // 16 + 1) * 16
+
+    cdef void propose(
         self, bint inference, SparseVec *x, LayerBuffers *buf, Scratch *s
     ) noexcept nogil:
-        cdef int32_t t, n = 0
-        cdef real z
-        buf.active.n = 0
+        """Put the nodes whose activations are needed into buf.active."""
         buf.active.has_gain = False
         if inference:
-            self.inference_selector.select(x, buf, s)
+            self.inference_selector.propose(x, buf, s)
         else:
-            self.selector.select(x, buf, s)
+            self.selector.propose(x, buf, s)
+
+    cdef void activate(
+        self, int32_t start, int32_t stop, SparseVec *x, LayerBuffers *buf, Scratch *s
+    ) noexcept nogil:
+        """Compute the pre-activations of the proposed nodes in [start, stop)."""
+        cdef int32_t first = position(buf.active.idx, buf.active.n, start)
+        cdef int32_t n = position(buf.active.idx, buf.active.n, stop) - first
+        if n > 0:
+            self.store.activations(x, buf.active.idx + first, n, buf.active.z + first)
+            s.multiplications += <int64_t> n * x.n
+
+    cdef void settle(self, bint inference, LayerBuffers *buf, Scratch *s) noexcept nogil:
+        """Choose the active nodes among the proposed, and compute what they output."""
+        cdef int32_t t, n = 0
+        cdef real z
+        if inference:
+            self.inference_selector.choose(&buf.active, s)
+        else:
+            self.selector.choose(&buf.active, s)
         for t in range(buf.active.n):
             z = buf.active.z[t]
             if self.activation == Activation.TANH:
@@ -107,7 +141,7 @@ cdef class Layer:
         buf.out.n = n
         # All nodes, in order: the layer above may read its rows contiguously.
         buf.out.idx = NULL if n == self.store.n_out else buf.out_idx
-        if s.training:
+        if not inference:
             for t in range(buf.active.n):
                 self.used[buf.active.idx[t]] = 1
 
@@ -115,7 +149,7 @@ cdef class Layer:
         self, LayerBuffers *buf, SparseVec *x, LayerBuffers *below, Scratch *s
     ) noexcept nogil:
         """Gradient at the input x, the output of the layer below, into below.delta."""
-        self.store.pull_back(buf.out_idx, buf.delta, buf.out.n, x, below.delta)
+        self.store.pull_back(buf.out_idx, buf.delta, buf.out.n, x, s.score, below.delta)
         s.multiplications += <int64_t> buf.out.n * x.n
 
     cdef void through_activation(self, LayerBuffers *buf) noexcept nogil:
@@ -131,19 +165,43 @@ cdef class Layer:
                 a = buf.out.val[t]
                 buf.delta[t] *= a * (1 - a)
 
-    cdef int32_t update(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
-        """Apply the gradient buf.delta outer x. Returns how many rows were refused."""
+    cdef void describe(self, SparseVec *x, LayerBuffers *buf) noexcept nogil:
+        """Prepare the updates of rows with the input x."""
+        self.optimizer.describe(x, &buf.input)
+
+    cdef int32_t update(
+        self, int32_t start, int32_t stop, LayerBuffers *buf, Scratch *s
+    ) noexcept nogil:
+        """Apply the gradient buf.delta outer buf.input to the rows in [start, stop).
+
+        Returns how many rows were refused.
+        """
         cdef Move move
-        cdef Input u
-        cdef int32_t refused
-        self.optimizer.describe(x, &u)
-        refused = self.optimizer.step(buf.out_idx, buf.delta, buf.out.n, &u, buf.applied)
-        s.multiplications += <int64_t> buf.out.n * x.n
-        # Refused rows did not decay either: let their sketches be computed afresh.
-        move.linear = self.optimizer.is_linear() and refused == 0
+        cdef int32_t refused, first = position(buf.out_idx, buf.out.n, start)
+        cdef int32_t n = position(buf.out_idx, buf.out.n, stop) - first
+        cdef int32_t *ids = buf.out_idx + first
+        if n == 0:
+            return 0
+        refused = self.optimizer.step(ids, buf.delta + first, n, &buf.input, s.rank)
+        s.multiplications += <int64_t> n * buf.input.x.n
+        move.linear = self.optimizer.is_linear()
         move.decay = 1 - self.optimizer.learning_rate * self.optimizer.alpha
         move.centred = self.optimizer.is_centred()
-        move.intercept_input = u.intercept_input
-        move.applied = buf.applied
-        self.selector.rows_moved(buf.out_idx, buf.out.n, &move, buf, s)
+        move.intercept_input = buf.input.intercept_input
+        move.applied = s.rank
+        self.selector.rows_moved(ids, n, &move, buf, s)
         return refused
+
+
+cdef int32_t position(const int32_t *ids, int32_t n, int32_t bound) noexcept nogil:
+    """How many of the ascending ids are below the bound."""
+    cdef int32_t low = 0, middle
+    if n == 0 or ids[n - 1] < bound:
+        return n
+    while low < n:
+        middle = (low + n) >> 1
+        if ids[middle] < bound:
+            low = middle + 1
+        else:
+            n = middle
+    return low

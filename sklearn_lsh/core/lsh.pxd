@@ -2,7 +2,7 @@ from .cells cimport Cells
 from .hashing cimport HashFamily, Probing
 from .selection cimport Selector
 from .tables cimport CodeIndex
-from .types cimport ActiveSet, LayerBuffers, Move, Scratch, SparseVec, int32_t, real
+from .types cimport ActiveSet, LayerBuffers, Scratch, int32_t, real
 
 
 cdef class LSHSelector(Selector):
@@ -22,13 +22,11 @@ cdef class LSHSelector(Selector):
     cdef int32_t candidates(self, LayerBuffers *buf, Scratch *s) noexcept nogil
     cdef void refresh_sketch(self, int32_t j, Scratch *s) noexcept nogil
     cdef void encode(self, int32_t j, Scratch *s, int32_t *codes) noexcept nogil
-    cdef void complete(self, SparseVec *x, ActiveSet *out, Scratch *s) noexcept nogil
+    cdef void complete(self, ActiveSet *out, Scratch *s) noexcept nogil
 
 
 cdef class Ranking:
-    cdef void choose(
-        self, LSHSelector lsh, SparseVec *x, LayerBuffers *buf, Scratch *s
-    ) noexcept nogil
+    cdef void propose(self, LSHSelector lsh, LayerBuffers *buf, Scratch *s) noexcept nogil
 
 
 cdef class Collisions(Ranking):

@@ -14,7 +14,7 @@ from .selection cimport Selector
 from .tables cimport CodeIndex, HashTables
 from .types cimport (
     ActiveSet, CHECK, LayerBuffers, Move, Scratch, SparseVec, borrow, int32_t, int64_t, ints,
-    mix, real, reals, rng_below, rng_uniform, uint32_t, uint64_t,
+    mix, real, reals, rng_below, rng_uniform, uint64_t,
 )
 from .weights cimport WeightStore
 
@@ -103,18 +103,18 @@ cdef class LSHSelector(Selector):
         buf.sketch, s.query, s.margin = reals(floats[0]), reals(floats[1]), reals(floats[2])
         s.codes, s.order = ints(integers[0]), ints(integers[1])
         s.ids, s.hits, s.chosen = ints(integers[2]), ints(integers[3]), ints(integers[4])
-        s.score, s.key = <real *> ints(integers[5]), <uint32_t *> ints(integers[6])
+        s.score, s.key = <real *> ints(integers[5]), ints(integers[6])
         s.rng = s.multiplications = 0
         query.idx, query.val, query.n = NULL, reals(x), len(x)
         self.family.sketch(&query, 1, buf.sketch)
         ids = np.sort(integers[2][:self.candidates(&buf, &s)])
         return ids, integers[3][ids]
 
-    cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
+    cdef void propose(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
         cdef int32_t t
         cdef uint64_t bits = 0
         if self.exhaustive:
-            self.best_of(x, NULL, self.n_nodes, &buf.active, s)
+            Selector.propose(self, x, buf, s)
             return
         self.family.sketch(x, 1, buf.sketch)
         s.multiplications += <int64_t> self.family.dim * x.n
@@ -123,7 +123,13 @@ cdef class LSHSelector(Selector):
             for t in range(self.family.dim):
                 bits = mix(bits ^ (<unsigned int *> buf.sketch)[t])
             s.rng = bits
-        self.ranking.choose(self, x, buf, s)
+        self.ranking.propose(self, buf, s)
+        if self.index is not None:
+            self.complete(&buf.active, s)
+            kernels.sort(buf.active.idx, buf.active.n, self.n_nodes, s.bits)
+
+    cdef void choose(self, ActiveSet *out, Scratch *s) noexcept nogil:
+        self.keep_best(out, s)
 
     cdef int32_t candidates(self, LayerBuffers *buf, Scratch *s) noexcept nogil:
         """Probe the index: ids to s.ids, counts to s.hits, how many is returned."""
@@ -160,7 +166,8 @@ cdef class LSHSelector(Selector):
                 )
         for t in range(n):
             CHECK(0 <= ids[t] < self.n_nodes, "node index")
-            if not move.linear:
+            # A row that was refused did not decay either.
+            if not move.linear or (move.applied[t] == 0 and move.decay != 1):
                 self.dirty[ids[t]] |= STALE_SKETCH
                 continue
             # The sketch is linear in [weights, intercept]: repeat the update on it. What
@@ -201,8 +208,8 @@ cdef class LSHSelector(Selector):
             s.multiplications += self.family.code_cost
         self.dirty[j] = 0
 
-    cdef void complete(self, SparseVec *x, ActiveSet *out, Scratch *s) noexcept nogil:
-        """Top up a short active set with random nodes: n_active is obeyed exactly.
+    cdef void complete(self, ActiveSet *out, Scratch *s) noexcept nogil:
+        """Top up too few candidates with random nodes: n_active is obeyed exactly.
 
         Nodes carry no order, so a run of ids from a random start is a random set.
         """
@@ -219,8 +226,6 @@ cdef class LSHSelector(Selector):
             j = j + 1 if j + 1 < self.n_nodes else 0
         for t in range(first):
             s.hits[out.idx[t]] = 0
-        self.store.activations(x, out.idx + first, out.n - first, out.z + first)
-        s.multiplications += <int64_t> (out.n - first) * x.n
 
 
 cdef class Ranking:
@@ -231,9 +236,7 @@ cdef class Ranking:
     #: Whether probes go where they are most likely to hit, or at random.
     directed = False
 
-    cdef void choose(
-        self, LSHSelector lsh, SparseVec *x, LayerBuffers *buf, Scratch *s
-    ) noexcept nogil:
+    cdef void propose(self, LSHSelector lsh, LayerBuffers *buf, Scratch *s) noexcept nogil:
         pass
 
 
@@ -243,31 +246,28 @@ cdef class Cascade(Ranking):
     needs_codes = False
     directed = True
 
-    cdef void choose(
-        self, LSHSelector lsh, SparseVec *x, LayerBuffers *buf, Scratch *s
-    ) noexcept nogil:
+    cdef void propose(self, LSHSelector lsh, LayerBuffers *buf, Scratch *s) noexcept nogil:
         cdef int32_t n, t, wanted = lsh.short_list, dim = lsh.family.dim
+        cdef int32_t *ids = NULL
         if lsh.index is None:
             n = lsh.n_nodes
             lsh.family.query(buf.sketch, s.query)
             kernels.row_dots(lsh.sketches, n, dim, s.query, s.score)
         else:
-            n = lsh.candidates(buf, s)
+            n, ids = lsh.candidates(buf, s), s.ids
             for t in range(n):
-                s.hits[s.ids[t]] = 0
+                s.hits[ids[t]] = 0
             if n > wanted:
                 for t in range(n):
                     s.score[t] = kernels.dot(
-                        NULL, s.query, dim, lsh.sketches + <Py_ssize_t> s.ids[t] * dim
+                        NULL, s.query, dim, lsh.sketches + <Py_ssize_t> ids[t] * dim
                     )
         if n > wanted:
             s.multiplications += <int64_t> n * dim
             if lsh.by_magnitude:
                 for t in range(n):
                     s.score[t] = fabsf(s.score[t])
-            n = kernels.top(s.score, NULL if lsh.index is None else s.ids, n, wanted, s.key, s.ids)
-        lsh.best_of(x, s.ids, n, &buf.active, s)
-        lsh.complete(x, &buf.active, s)
+        buf.active.n = kernels.top(s.score, ids, n, wanted, s.key, buf.active.idx)
 
 
 cdef class Collisions(Ranking):
@@ -276,20 +276,14 @@ cdef class Collisions(Ranking):
     cdef bint count(self) noexcept nogil:
         return True
 
-    cdef void choose(
-        self, LSHSelector lsh, SparseVec *x, LayerBuffers *buf, Scratch *s
-    ) noexcept nogil:
+    cdef void propose(self, LSHSelector lsh, LayerBuffers *buf, Scratch *s) noexcept nogil:
         cdef int32_t t, n = lsh.candidates(buf, s)
-        cdef ActiveSet *out = &buf.active
         for t in range(n):
             s.score[t] = rng_uniform(&s.rng)
             if self.count():
                 s.score[t] += s.hits[s.ids[t]]
             s.hits[s.ids[t]] = 0
-        out.n = kernels.top(s.score, s.ids, n, lsh.n_active, s.key, out.idx)
-        lsh.store.activations(x, out.idx, out.n, out.z)
-        s.multiplications += <int64_t> out.n * x.n
-        lsh.complete(x, out, s)
+        buf.active.n = kernels.top(s.score, s.ids, n, lsh.n_active, s.key, buf.active.idx)
 
 
 cdef class Union(Collisions):

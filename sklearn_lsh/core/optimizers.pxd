@@ -1,14 +1,6 @@
 from .kernels cimport lsh_step
-from .types cimport SparseVec, int32_t, real
+from .types cimport Input, SparseVec, int32_t, real
 from .weights cimport WeightStore
-
-
-# The input of an update, with what every row's step needs to know of it.
-cdef struct Input:
-    SparseVec *x
-    real largest        # no magnitude of it, or of the intercept's input, is larger
-    real intercept_input
-    real squared_norm   # the intercept's input included; of the centred input where it counts
 
 
 cdef class Optimizer:

@@ -9,7 +9,7 @@ lazy: an updated row's weights, all of them, first shrink by ``1 - learning_rate
 from libc.math cimport fabsf, sqrtf
 
 from .kernels cimport kernels, lsh_step
-from .types cimport SparseVec, int32_t, real, reals
+from .types cimport Input, SparseVec, int32_t, real, reals
 from .weights cimport WeightStore
 
 # Gradients beyond this are refused: their squares still fit float32.

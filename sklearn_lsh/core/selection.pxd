@@ -8,13 +8,12 @@ cdef class Selector:
     cdef readonly int32_t n_active
     cdef readonly bint by_magnitude
 
-    cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil
+    cdef void propose(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil
+    cdef void choose(self, ActiveSet *out, Scratch *s) noexcept nogil
+    cdef void keep_best(self, ActiveSet *out, Scratch *s) noexcept nogil
     cdef void rows_moved(
         self, const int32_t *ids, int32_t n, Move *move, LayerBuffers *buf,
         Scratch *s,
-    ) noexcept nogil
-    cdef void best_of(
-        self, SparseVec *x, const int32_t *ids, int32_t n, ActiveSet *out, Scratch *s
     ) noexcept nogil
 
 

@@ -1,4 +1,4 @@
-"""Which nodes of a layer to compute: selectors append node ids and their activations.
+"""Which nodes of a layer to compute: selectors propose candidates and choose among them.
 
 A selector is one class and one line of SELECTIONS. Those that need no hashing are here, the
 one that does is in lsh.pyx.
@@ -8,8 +8,7 @@ from libc.math cimport exp, expf, fabs, fabsf, log, sqrt
 
 from .kernels cimport kernels
 from .types cimport (
-    ActiveSet, LayerBuffers, Move, Scratch, SparseVec, int32_t, int64_t, real, rng_below,
-    rng_uniform,
+    ActiveSet, LayerBuffers, Move, Scratch, SparseVec, int32_t, real, rng_below, rng_uniform,
 )
 from .weights cimport WeightStore
 
@@ -36,8 +35,16 @@ cdef class Selector:
         """The selector that ``inference="auto"`` predicts with."""
         return self
 
-    cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
-        all_nodes(self, x, &buf.active, s)
+    cdef void propose(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
+        """Put candidates for the input x into buf.active, in ascending order."""
+        cdef int32_t j
+        for j in range(self.n_nodes):
+            buf.active.idx[j] = j
+        buf.active.n = self.n_nodes
+
+    cdef void choose(self, ActiveSet *out, Scratch *s) noexcept nogil:
+        """Keep of the candidates those to be active, given the activations of all."""
+        pass
 
     cdef void rows_moved(
         self, const int32_t *ids, int32_t n, Move *move, LayerBuffers *buf,
@@ -46,34 +53,17 @@ cdef class Selector:
         """Told after every update how the rows ids[0..n) moved."""
         pass
 
-    cdef void best_of(
-        self, SparseVec *x, const int32_t *ids, int32_t n, ActiveSet *out, Scratch *s
-    ) noexcept nogil:
-        """Append the n_active best of the given nodes (ids NULL: all) by exact activation.
-
-        Activations are computed once: those of the chosen move to out.z.
-        """
-        cdef int32_t t, kept
-        self.store.activations(x, ids, n, s.score)
-        s.multiplications += <int64_t> n * x.n
-        for t in range(n):
-            s.rank[t] = fabsf(s.score[t]) if self.by_magnitude else s.score[t]
-        kept = kernels.top(s.rank, NULL, n, self.n_active, s.key, s.chosen)
-        for t in range(kept):
-            out.idx[t] = s.chosen[t] if ids == NULL else ids[s.chosen[t]]
-            out.z[t] = s.score[s.chosen[t]]
-        out.n = kept
-
-
-cdef void all_nodes(
-    Selector self, SparseVec *x, ActiveSet *out, Scratch *s
-) noexcept nogil:
-    cdef int32_t j
-    self.store.activations(x, NULL, self.n_nodes, out.z)
-    s.multiplications += <int64_t> self.n_nodes * x.n
-    for j in range(self.n_nodes):
-        out.idx[j] = j
-    out.n = self.n_nodes
+    cdef void keep_best(self, ActiveSet *out, Scratch *s) noexcept nogil:
+        """Keep the n_active best candidates by activation."""
+        cdef int32_t t
+        if out.n <= self.n_active:
+            return
+        for t in range(out.n):
+            s.rank[t] = fabsf(out.z[t]) if self.by_magnitude else out.z[t]
+        out.n = kernels.top(s.rank, NULL, out.n, self.n_active, s.key, s.chosen)
+        for t in range(out.n):
+            out.idx[t] = out.idx[s.chosen[t]]
+            out.z[t] = out.z[s.chosen[t]]
 
 
 cdef class AllNodes(Selector):
@@ -83,8 +73,8 @@ cdef class AllNodes(Selector):
 cdef class WinnerTakeAll(Selector):
     """The exact top n_active nodes: what the other selectors are measured against."""
 
-    cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
-        self.best_of(x, NULL, self.n_nodes, &buf.active, s)
+    cdef void choose(self, ActiveSet *out, Scratch *s) noexcept nogil:
+        self.keep_best(out, s)
 
 
 cdef class Dropout(Selector):
@@ -93,26 +83,23 @@ cdef class Dropout(Selector):
     def inference(self):
         return ScaledNodes(self.store, self.n_active, self.by_magnitude)
 
-    cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
+    cdef void propose(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
         cdef int32_t j, n = 0
         for j in range(self.n_nodes):  # selection sampling, Knuth's algorithm S
             if rng_below(&s.rng, self.n_nodes - j) < self.n_active - n:
                 buf.active.idx[n] = j
                 n += 1
         buf.active.n = n
-        self.store.activations(x, buf.active.idx, n, buf.active.z)
-        s.multiplications += <int64_t> n * x.n
 
 
 cdef class ScaledNodes(Selector):
     """Dropout at prediction: all nodes, activations scaled by the share that was kept."""
 
-    cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
+    cdef void choose(self, ActiveSet *out, Scratch *s) noexcept nogil:
         cdef int32_t j
-        all_nodes(self, x, &buf.active, s)
         for j in range(self.n_nodes):
-            buf.active.gain[j] = <real> self.n_active / self.n_nodes
-        buf.active.has_gain = True
+            out.gain[j] = <real> self.n_active / self.n_nodes
+        out.has_gain = True
 
 
 # Slope of adaptive dropout's sigmoid; Ba and Frey (2013) found 1 to do as well as any.
@@ -162,11 +149,9 @@ cdef class AdaptiveDropout(Selector):
     def inference(self):
         return ExpectedNodes(self.store, self.n_active, self.by_magnitude)
 
-    cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
+    cdef void choose(self, ActiveSet *out, Scratch *s) noexcept nogil:
         cdef int32_t j, n = 0
         cdef real t
-        cdef ActiveSet *out = &buf.active
-        all_nodes(self, x, out, s)
         if self.n_active < self.n_nodes:
             t = calibrated_odds(out.z, self.n_nodes, self.n_active, s.score)
             for j in range(self.n_nodes):
@@ -180,11 +165,9 @@ cdef class AdaptiveDropout(Selector):
 cdef class ExpectedNodes(Selector):
     """Standout at prediction: all nodes, each scaled by its probability of being kept."""
 
-    cdef void select(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
+    cdef void choose(self, ActiveSet *out, Scratch *s) noexcept nogil:
         cdef int32_t j
         cdef real t
-        cdef ActiveSet *out = &buf.active
-        all_nodes(self, x, out, s)
         if self.n_active < self.n_nodes:
             t = calibrated_odds(out.z, self.n_nodes, self.n_active, s.score)
             for j in range(self.n_nodes):

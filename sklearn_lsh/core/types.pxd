@@ -31,7 +31,8 @@ cdef struct SparseVec:
     real mean_product
 
 
-# What a selector fills: the nodes it chose and their pre-activations.
+# What a selector fills: the nodes it proposes, and of them those it chose, in ascending order;
+# and their pre-activations, which the layer computes in between.
 # gain scales the activations (dropout's test-time factors); used where has_gain.
 cdef struct ActiveSet:
     int32_t *idx
@@ -41,13 +42,21 @@ cdef struct ActiveSet:
     bint has_gain
 
 
-# One layer's share of a thread's workspace, alive from its forward pass to its update.
+# The input of an update, with what every row's step needs to know of it.
+cdef struct Input:
+    SparseVec *x
+    real largest        # no magnitude of it, or of the intercept's input, is larger
+    real intercept_input
+    real squared_norm   # the intercept's input included; of the centred input where it counts
+
+
+# One layer's share of an example, alive from its forward pass to its update.
 cdef struct LayerBuffers:
+    Input input
     ActiveSet active
     SparseVec out           # activations of the active nodes (without relu's zeros)
     int32_t *out_idx        # their ids; out.idx is NULL where that is every node in order
     real *delta             # gradient at their pre-activations
-    real *applied           # what the optimizer reports of each updated row, see Move
     real *sketch            # the input's sketch, computed by the selector
 
 
@@ -66,10 +75,11 @@ cdef struct Move:
 cdef struct Scratch:
     real *score
     real *rank
-    uint32_t *key
+    int32_t *key
     int32_t *ids
     int32_t *chosen
     int32_t *hits           # per node: in how many buckets it was met (zero between uses)
+    uint64_t *bits          # a bit a node (zero between uses)
     real *query             # as long as the longest sketch
     real *margin            # as long as all planes of a layer and a sketch
     int32_t *codes          # as many as one query looks up

@@ -13,12 +13,12 @@ cdef class WeightStore:
     cdef real mean_norm2, mean_largest
     cdef real *bound            # (n_out,): no |weight| of the row or its intercept exceeds it
 
-    cdef real activation(self, int32_t j, SparseVec *x) noexcept nogil
     cdef void activations(
         self, SparseVec *x, const int32_t *ids, int32_t n, real *z
     ) noexcept nogil
     cdef void pull_back(
-        self, const int32_t *ids, const real *delta, int32_t n, SparseVec *x, real *out
+        self, const int32_t *ids, const real *delta, int32_t n, SparseVec *x, real *scaled,
+        real *out
     ) noexcept nogil
     cdef bint admit(self, int32_t j, real step) noexcept nogil
     cdef void shrink(self, int32_t j, real factor) noexcept nogil

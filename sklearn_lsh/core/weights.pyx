@@ -52,28 +52,33 @@ cdef class WeightStore:
         CHECK(0 <= j < self.n_out, "node index")
         return self.weights + <Py_ssize_t> j * self.n_in
 
-    cdef real activation(self, int32_t j, SparseVec *x) noexcept nogil:
-        cdef real z = kernels.dot(x.idx, x.val, x.n, self.row(j))
-        return self.scale[j] * z + self.shift[j] * x.mean_product + self.intercepts[j]
-
     cdef void activations(
         self, SparseVec *x, const int32_t *ids, int32_t n, real *z
     ) noexcept nogil:
         """Pre-activations of the given nodes (ids NULL: the first n) into z."""
-        cdef int32_t t
+        cdef int32_t t, j
+        if x.idx == NULL:
+            for t in range(n):
+                z[t] = kernels.dot(NULL, x.val, x.n, self.row(t if ids == NULL else ids[t]))
+        else:
+            kernels.gather_dots(self.weights, self.n_in, ids, n, x.idx, x.val, x.n, z)
         for t in range(n):
-            z[t] = self.activation(t if ids == NULL else ids[t], x)
+            j = t if ids == NULL else ids[t]
+            CHECK(0 <= j < self.n_out, "node index")
+            z[t] = self.scale[j] * z[t] + self.shift[j] * x.mean_product + self.intercepts[j]
 
     cdef void pull_back(
-        self, const int32_t *ids, const real *delta, int32_t n, SparseVec *x, real *out
+        self, const int32_t *ids, const real *delta, int32_t n, SparseVec *x, real *scaled,
+        real *out
     ) noexcept nogil:
-        """out[t] = sum over the given nodes of delta * weight from x's t-th coordinate."""
-        cdef int32_t t, j
-        for t in range(x.n):
-            out[t] = 0
+        """out[t] = sum over the given nodes of delta * weight from x's t-th coordinate.
+
+        scaled is scratch space for n numbers.
+        """
+        cdef int32_t t
         for t in range(n):
-            j = ids[t]
-            kernels.gather_axpy(delta[t] * self.scale[j], self.row(j), x.idx, x.n, out)
+            scaled[t] = delta[t] * self.scale[ids[t]]
+        kernels.pull_back(self.weights, self.n_in, ids, scaled, n, x.idx, x.n, out)
 
     cdef real row_bound(self, int32_t j) noexcept nogil:
         cdef real m

@@ -1,20 +1,36 @@
 from .rows cimport RowBuffer
-from .types cimport LayerBuffers, Scratch, int64_t
+from .types cimport LayerBuffers, Scratch, int32_t, int64_t, uint64_t
 
 
-# What one thread works with during a pass. Nothing in it is shared.
-cdef struct Space:
-    Scratch scratch
+# One example on its way through the network, from its input to its update.
+cdef struct Example:
     RowBuffer row
     LayerBuffers *layers
-    int64_t *n_active       # per layer: active nodes, summed over examples
-    double loss             # weighted, summed over examples
+    uint64_t rng            # decides its random choices, layer after layer
+    Py_ssize_t number       # its row
+    bint waits              # its gradients are there, and not applied yet
+    bint refused            # some of its update was not applied; not counted yet
+    double loss             # weighted, summed over the examples that were here
     double weight           # of those examples
+
+
+# What one thread works with during a pass. Nothing in it is written by others.
+cdef struct Space:
+    Scratch scratch
+    Example *examples
+    int32_t n_slots         # how many examples there is room for
+    int64_t *n_active       # per layer: active nodes, summed over examples
     int64_t n_examples
-    int64_t n_refused       # examples with an update that was not applied
+    int64_t n_refused       # of them, with an update that was not wholly applied
+
+
+cdef struct Arena:
+    char *base          # NULL while sizes are being added up
+    size_t used
 
 
 cdef class Workspace:
     cdef void *block
     cdef Space space
-    cdef size_t lay_out(self, char *base, object layers) except 0
+    cdef size_t lay_out(self, char *base, object layers, Py_ssize_t n_slots) except 0
+    cdef void lay_out_example(self, Example *example, Arena *arena, object layers)

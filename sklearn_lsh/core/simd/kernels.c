@@ -15,51 +15,65 @@
 #define SIMD PRAGMA(omp simd)
 #define SIMD_SUM(s) PRAGMA(omp simd reduction(+ : s))
 #define SIMD_MAX(m) PRAGMA(omp simd reduction(max : m))
+#define SIMD_RANGE(low, high) PRAGMA(omp simd reduction(min : low) reduction(max : high))
+/* Eight floats that are added to as one. */
+typedef float lanes8 __attribute__((vector_size(32)));
+#define LANES lanes8
+#define LANES_ZERO {0}
+#define LANES_ALL(x) (x)
+#define LANES_ADD(s, v, p, i)                                                              \
+    s += (v) * (lanes8) {p[0][i], p[1][i], p[2][i], p[3][i], p[4][i], p[5][i], p[6][i], p[7][i]}
+#define LANE(s, k) (s)[k]
 #else
 #define SIMD
 #define SIMD_SUM(s)
 #define SIMD_MAX(m)
+#define SIMD_RANGE(low, high)
+typedef struct { float lane[8]; } lanes8;
+static lanes8 lanes8_all(float x)
+{
+    const lanes8 v = {{x, x, x, x, x, x, x, x}};
+    return v;
+}
+static void lanes8_add(lanes8 *s, lanes8 v, const float **p, int32_t i)
+{
+    for (int k = 0; k < 8; k++) s->lane[k] += v.lane[k] * p[k][i];
+}
+#define LANES lanes8
+#define LANES_ZERO {{0}}
+#define LANES_ALL(x) lanes8_all(x)
+#define LANES_ADD(s, v, p, i) lanes8_add(&(s), v, p, i)
+#define LANE(s, k) (s).lane[k]
 #endif
 
-/* Floats as integers in the same order: flip all bits of negatives, the sign of the rest.
- * NaN becomes 0, the lowest, and -0 is 0. */
-static inline uint32_t ordered(float x)
+static inline int32_t trailing_zeros(uint64_t x)
 {
-    uint32_t u;
-    x += 0.0f;
-    memcpy(&u, &x, 4);
-    u ^= (uint32_t) ((int32_t) u >> 31) | 0x80000000u;
-    return x == x ? u : 0;
+#if defined(__GNUC__) || defined(__clang__)
+    return __builtin_ctzll(x);
+#else
+    int32_t n = 0;
+    for (; !(x & 255); x >>= 8) n += 8;
+    for (; !(x & 1); x >>= 1) n++;
+    return n;
+#endif
 }
 
-/* The m-th largest of keys[0..n), 1 <= m <= n; keys is destroyed. A radix select, a byte a
- * round: a histogram finds the byte of the m-th largest, the keys that share it move to the
- * front and go on to the next byte. Linear for every input. */
-static uint32_t kth_largest(uint32_t *keys, int32_t n, int32_t m)
+/* Floats as integers in the same order; NaN becomes the lowest, and -0 is 0. */
+static inline int32_t ordered(float x)
 {
-    int32_t live = n, rank = m;
-    for (int shift = 24; shift >= 0 && live > 1; shift -= 8) {
-        /* Two histograms: neighbours often share a byte, and would wait for each other. */
-        int32_t count[2][256] = {{0}}, kept = 0, i;
-        uint32_t digit = 255;
-        for (i = 0; i + 2 <= live; i += 2) {
-            count[0][(keys[i] >> shift) & 255]++;
-            count[1][(keys[i + 1] >> shift) & 255]++;
-        }
-        if (i < live) count[0][(keys[i] >> shift) & 255]++;
-        while (rank > count[0][digit] + count[1][digit]) {
-            rank -= count[0][digit] + count[1][digit];
-            digit--;
-        }
-        if (count[0][digit] + count[1][digit] == live) continue;
-        for (i = 0; i < live; i++) {
-            const uint32_t x = keys[i];
-            keys[kept] = x;
-            kept += ((x >> shift) & 255) == digit;
-        }
-        live = kept;
-    }
-    return keys[0];
+    int32_t u;
+    x += 0.0f;
+    memcpy(&u, &x, 4);
+    u ^= (int32_t) ((uint32_t) (u >> 31) >> 1);
+    return x == x ? u : INT32_MIN;
+}
+
+/* Which of 16 keys are above the bar, a bit each. */
+static inline uint32_t above_baseline(const int32_t *key, int32_t bar)
+{
+    uint32_t mask = 0;
+    for (int i = 0; i < 16; i++) mask |= (uint32_t) (key[i] > bar) << i;
+    return mask;
 }
 
 #define LEVEL(name) name##_baseline
@@ -72,6 +86,7 @@ static uint32_t kth_largest(uint32_t *keys, int32_t n, int32_t m)
 
 #if (defined(__GNUC__) || defined(__clang__)) && (defined(__x86_64__) || defined(_M_X64))
 #define HAVE_X86_LEVELS 1
+#include <immintrin.h>
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
@@ -79,6 +94,15 @@ static uint32_t kth_largest(uint32_t *keys, int32_t n, int32_t m)
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
 #endif
+static inline uint32_t above_avx2(const int32_t *key, int32_t bar)
+{
+    const __m256i b = _mm256_set1_epi32(bar);
+    const __m256i low = _mm256_loadu_si256((const __m256i *) key);
+    const __m256i high = _mm256_loadu_si256((const __m256i *) (key + 8));
+    return (uint32_t) _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(low, b))) |
+           (uint32_t) _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(high, b))) << 8;
+}
+
 #define LEVEL(name) name##_avx2
 #define LEVEL_NAME "avx2"
 #define ROW_DOTS row_dots_avx2
@@ -94,6 +118,11 @@ static uint32_t kth_largest(uint32_t *keys, int32_t n, int32_t m)
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,fma,prefer-vector-width=512")
 #endif
+static inline uint32_t above_avx512(const int32_t *key, int32_t bar)
+{
+    return _mm512_cmpgt_epi32_mask(_mm512_loadu_si512(key), _mm512_set1_epi32(bar));
+}
+
 #define LEVEL(name) name##_avx512
 #define LEVEL_NAME "avx512"
 /* Short rows: adding up the lanes of a 512-bit register took twice as long. */

@@ -20,10 +20,16 @@ typedef struct {
     const char *level;
     /* sum_t val[t] * w[idx[t]] */
     float (*dot)(const int32_t *idx, const float *val, int32_t n, const float *w);
+    /* out[r] = sum_t val[t] * row[idx[t]] for m rows of w, which are stride floats apart: those
+     * numbered ids, or the first ones if ids is NULL. Not for dense val. Rows are added up
+     * side by side, each in the order of t, so a row's sum depends on nothing but the row. */
+    void (*gather_dots)(const float *w, int32_t stride, const int32_t *ids, int32_t m,
+                        const int32_t *idx, const float *val, int32_t n, float *out);
     /* w[idx[t]] += a * val[t] */
     void (*axpy)(float a, const int32_t *idx, const float *val, int32_t n, float *w);
-    /* out[t] += a * w[idx[t]] */
-    void (*gather_axpy)(float a, const float *w, const int32_t *idx, int32_t n, float *out);
+    /* out[t] = sum_r a[r] * row[idx[t]] over the n rows of w numbered ids, for m indices */
+    void (*pull_back)(const float *w, int32_t stride, const int32_t *ids, const float *a,
+                      int32_t n, const int32_t *idx, int32_t m, float *out);
     /* out[j] = rows[j] . q for n rows of d floats */
     void (*row_dots)(const float *rows, int32_t n, int32_t d, const float *q, float *out);
     float (*max_abs)(const float *x, int32_t n);
@@ -38,7 +44,9 @@ typedef struct {
      * (n if m >= n). Ties go to the first met, a NaN ranks lowest. ids NULL stands for
      * 0..n-1; key is scratch of n; out holds at least m and may be ids. */
     int32_t (*top)(const float *score, const int32_t *ids, int32_t n, int32_t m,
-                   uint32_t *key, int32_t *out);
+                   int32_t *key, int32_t *out);
+    /* Sort n distinct ids below n_nodes; bits has a bit for each node, all 0 before and after. */
+    void (*sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits);
 } lsh_kernels;
 
 /* The table in use. Set once at import, and by the tests. */

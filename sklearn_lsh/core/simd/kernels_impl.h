@@ -15,6 +15,28 @@ static float LEVEL(dot)(const int32_t *idx, const float *val, int32_t n, const f
     return s;
 }
 
+static void LEVEL(gather_dots)(const float *w, int32_t stride, const int32_t *ids, int32_t m,
+                               const int32_t *idx, const float *val, int32_t n, float *out)
+{
+    int32_t r, k, t;
+    for (r = 0; r < m; r += 8) {
+        /* Eight rows at once share the loads of idx and val, and their cache misses overlap.
+         * Each lane is filled by a plain load: gather instructions took half as long again. */
+        const int32_t rows = m - r < 8 ? m - r : 8;
+        const float *p[8];
+        LANES s = LANES_ZERO;
+        for (k = 0; k < 8; k++) {
+            const int32_t j = r + (k < rows ? k : rows - 1);
+            p[k] = w + (int64_t) stride * (ids == NULL ? j : ids[j]);
+        }
+        for (t = 0; t < n; t++) {
+            const int32_t i = idx[t];
+            LANES_ADD(s, LANES_ALL(val[t]), p, i);
+        }
+        for (k = 0; k < rows; k++) out[r + k] = LANE(s, k);
+    }
+}
+
 static void LEVEL(axpy)(float a, const int32_t *idx, const float *val, int32_t n, float *w)
 {
     int32_t t;
@@ -35,16 +57,47 @@ static void LEVEL(axpy)(float a, const int32_t *idx, const float *val, int32_t n
     }
 }
 
-static void LEVEL(gather_axpy)(float a, const float *w, const int32_t *idx, int32_t n, float *out)
+/* Adds to out[0..m), m <= 16, eight rows at a time: see gather_dots. */
+static void LEVEL(pull_back_some)(const float *w, int32_t stride, const int32_t *ids,
+                                  const float *a, int32_t n, const int32_t *idx, int32_t m,
+                                  float *out)
 {
-    int32_t t;
-    if (idx == NULL) {
-        SIMD
-        for (t = 0; t < n; t++) out[t] += a * w[t];
-    } else {
-        SIMD
-        for (t = 0; t < n; t++) out[t] += a * w[idx[t]];
+    LANES sum[16];
+    int32_t r, k, t;
+    for (t = 0; t < m; t++) {
+        const LANES zero = LANES_ZERO;
+        sum[t] = zero;
     }
+    for (r = 0; r < n; r += 8) {
+        const float *p[8];
+        LANES f;
+        for (k = 0; k < 8; k++) {
+            const int32_t j = r + k < n ? r + k : n - 1;
+            p[k] = w + (int64_t) stride * (ids == NULL ? j : ids[j]);
+            LANE(f, k) = r + k < n ? a[j] : 0.0f;
+        }
+        for (t = 0; t < m; t++) {
+            const int32_t i = idx[t];
+            LANES_ADD(sum[t], f, p, i);
+        }
+    }
+    for (t = 0; t < m; t++)
+        out[t] += ((LANE(sum[t], 0) + LANE(sum[t], 4)) + (LANE(sum[t], 1) + LANE(sum[t], 5))) +
+                  ((LANE(sum[t], 2) + LANE(sum[t], 6)) + (LANE(sum[t], 3) + LANE(sum[t], 7)));
+}
+
+static void LEVEL(pull_back)(const float *w, int32_t stride, const int32_t *ids, const float *a,
+                             int32_t n, const int32_t *idx, int32_t m, float *out)
+{
+    int32_t r, t;
+    for (t = 0; t < m; t++) out[t] = 0.0f;
+    if (idx == NULL) {
+        for (r = 0; r < n; r++)
+            LEVEL(axpy)(a[r], NULL, w + (int64_t) stride * ids[r], m, out);
+        return;
+    }
+    for (t = 0; t < m; t += 16)
+        LEVEL(pull_back_some)(w, stride, ids, a, n, idx + t, m - t < 16 ? m - t : 16, out + t);
 }
 
 static void LEVEL(row_dots)(const float *rows, int32_t n, int32_t d, const float *q, float *out)
@@ -151,34 +204,83 @@ static void LEVEL(adagrad)(const lsh_step *s, const int32_t *idx, const float *v
     }
 }
 
-static int32_t LEVEL(top)(const float *score, const int32_t *ids, int32_t n, int32_t m,
-                          uint32_t *key, int32_t *out)
+/* A bar with exactly m of the keys above it, or one that leaves m - *above places for keys
+ * equal to it. lowest and highest are those of the keys; 1 <= m < n.
+ *
+ * Every step counts the keys above a guess, which vectors do fast; guesses by interpolation take
+ * turns with halving, which bounds their number by 64. */
+static int32_t LEVEL(bar)(const int32_t *key, int32_t n, int32_t m, int32_t lowest,
+                          int32_t highest, int32_t *above)
 {
-    int32_t t, kept = 0, above = 0, ties;
-    uint32_t bar;
+    /* More than m keys are above low, at most m above high. */
+    int64_t low = (int64_t) lowest - 1, high = highest;
+    int32_t above_low = n, above_high = 0, step, t;
+    for (step = 0; above_high < m && high - low > 1; step++) {
+        const double share = (above_low - m + 0.5) / (above_low - above_high + 1.0);
+        int64_t guess = low + (int64_t) ((step & 1 ? 0.5 : share) * (double) (high - low));
+        int32_t bar, count = 0;
+        guess = guess <= low ? low + 1 : guess >= high ? high - 1 : guess;
+        bar = (int32_t) guess;
+        SIMD_SUM(count)
+        for (t = 0; t < n; t++) count += key[t] > bar;
+        if (count > m)
+            low = guess, above_low = count;
+        else
+            high = guess, above_high = count;
+    }
+    *above = above_high;
+    return (int32_t) high;
+}
+
+static int32_t LEVEL(top)(const float *score, const int32_t *ids, int32_t n, int32_t m,
+                          int32_t *key, int32_t *out)
+{
+    int32_t lowest = INT32_MAX, highest = INT32_MIN, kept = 0, t, above, ties, bar;
     if (m >= n) {
         for (t = 0; t < n; t++) out[t] = ids == NULL ? t : ids[t];
         return n;
     }
     if (m <= 0) return 0;
-    SIMD
-    for (t = 0; t < n; t++) key[t] = ordered(score[t]);
-    bar = kth_largest(key, n, m);
-    SIMD_SUM(above)
-    for (t = 0; t < n; t++) above += ordered(score[t]) > bar;
-    ties = m - above;
+    SIMD_RANGE(lowest, highest)
     for (t = 0; t < n; t++) {
-        const uint32_t x = ordered(score[t]);
-        const int tie = (x == bar) & (ties > 0);
+        const int32_t k = ordered(score[t]);
+        key[t] = k;
+        lowest = k < lowest ? k : lowest;
+        highest = k > highest ? k : highest;
+    }
+    bar = LEVEL(bar)(key, n, m, lowest, highest, &above);
+    ties = m - above;
+    t = 0;
+    if (ties == 0)
+        for (; t + 16 <= n; t += 16) {
+            uint32_t mask = LEVEL(above)(key + t, bar);
+            for (; mask; mask &= mask - 1) {
+                const int32_t i = t + trailing_zeros(mask);
+                out[kept++] = ids == NULL ? i : ids[i];
+            }
+        }
+    for (; t < n && kept < m; t++) {
+        const int tie = (key[t] == bar) & (ties > 0);
         ties -= tie;
         out[kept] = ids == NULL ? t : ids[t];
-        kept += (x > bar) | tie;
-        if (kept == m) break;
+        kept += (key[t] > bar) | tie;
     }
     return kept;
 }
 
+static void LEVEL(sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits)
+{
+    int32_t word, t, kept = 0;
+    for (t = 0; t < n; t++) bits[ids[t] >> 6] |= (uint64_t) 1 << (ids[t] & 63);
+    for (word = 0; word <= (n_nodes - 1) >> 6 && kept < n; word++) {
+        uint64_t set = bits[word];
+        bits[word] = 0;
+        for (; set; set &= set - 1) ids[kept++] = (word << 6) + trailing_zeros(set);
+    }
+}
+
 static const lsh_kernels LEVEL(table) = {
-    LEVEL_NAME, LEVEL(dot), LEVEL(axpy), LEVEL(gather_axpy), ROW_DOTS,
+    LEVEL_NAME, LEVEL(dot), LEVEL(gather_dots), LEVEL(axpy), LEVEL(pull_back), ROW_DOTS,
     LEVEL(max_abs), LEVEL(sum_squares), LEVEL(sgd), LEVEL(adagrad), LEVEL(top),
+    LEVEL(sort),
 };

@@ -1,0 +1,96 @@
+"""Ways to search for the active nodes side by side: the default, tables alone, the paper's own.
+
+"tables" is the default with hash tables forced. "paper" is what the paper describes: raw
+vectors hashed by 6 bits into 5 tables, ten buckets probed in each, and a random part of their
+union taken. All train with the learning rate found for hashing, and the dense network with its
+own beside them.
+
+    python benchmarks/paper/searches.py --processes 2
+    python benchmarks/paper/searches.py --width 4000 --shares 0.0125 --depths 3 --searches default
+"""
+
+from itertools import product
+
+from _figures import error_axis, legend, pyplot, save
+from _networks import TRAINED, network, rows, trained
+from _rates import Rates
+from _runs import EPOCHS, Results, execute, fullest, parse, parser
+
+# The estimator's parameters, and how the figure shows them.
+SEARCHES = {
+    "default": ({}, "#D55E00", "o"),
+    "tables": ({"hash_search": "tables"}, "#0072B2", "^"),
+    "paper": (
+        {"hash_search": "tables", "hash_family": "simple_lsh", "hash_ranking": "union",
+         "hash_bits": 6, "hash_tables": 5, "hash_probes": 10},
+        "#CC79A7", "v",
+    ),
+    "dense": ({}, "#000000", "s"),
+}
+KEY = ("set", "search", "depth", "share", "width", "seed", "method", "solver", "epochs",
+       "learning_rate", "n_train", "n_test")
+
+
+def configurations(args):
+    """All runs but for their learning rates."""
+    return [
+        {
+            "set": name, "search": search, "depth": depth,
+            "share": 1.0 if search == "dense" else share, "width": args.width, "seed": seed,
+            "method": "all" if search == "dense" else "lsh", "solver": "rowwise_adagrad",
+            "epochs": args.epochs or EPOCHS[name], "n_train": args.n_train or "all",
+            "n_test": args.n_test,
+        }
+        for seed, name, depth, share, search in product(
+            args.seeds, args.sets, args.depths, args.shares, args.searches
+        )
+    ]
+
+
+def run(config):
+    clf = network(config).set_params(**SEARCHES[config["search"]][0])
+    return trained(clf, rows(config["set"], config["n_train"], config["n_test"]),
+                   config["epochs"])
+
+
+def plot(lines, args):
+    """Test error against multiplications, one panel for each depth."""
+    lines = [line for line in fullest(lines) if line["set"] == "mnist"]
+    depths = sorted({int(line["depth"]) for line in lines})
+    if not lines:
+        return
+    plt = pyplot()
+    figure, panels = plt.subplots(
+        1, len(depths), figsize=(3.4 * len(depths), 3.2), layout="constrained", squeeze=False
+    )
+    for depth, panel in zip(depths, panels[0], strict=True):
+        for name, (_, colour, marker) in SEARCHES.items():
+            here = [line for line in lines if line["search"] == name
+                    and int(line["depth"]) == depth and int(line["width"]) == args.width]
+            panel.plot(
+                [100 * float(line["multiplications"]) for line in here],
+                [100 * (1 - float(line["accuracy"])) for line in here],
+                color=colour, marker=marker, linestyle="", label=name,
+            )
+        panel.set(title=f"{depth} hidden layer{'s' * (depth > 1)}", xscale="log",
+                  xlabel="multiplications [% of the dense network's]")
+        error_axis(panel)
+    panels[0][0].set_ylabel("test error [%]")
+    legend(figure, panels[0])
+    save(figure, args.figures, "searches.png")
+    plt.close(figure)
+
+
+def main(argv=None):
+    options = parser(__doc__, sets=["mnist"], depths=[1, 2, 3], shares=[0.05], solvers=None,
+                     methods=None)
+    options.add_argument("--searches", nargs="+", choices=SEARCHES, default=list(SEARCHES))
+    args = parse(options, argv)
+    results = Results(args.results / "searches.csv", KEY, TRAINED)
+    if not args.plot_only:
+        execute(results, Rates(args).given(configurations(args)), run, args)
+    plot(list(results.lines.values()), args)
+
+
+if __name__ == "__main__":
+    main()
