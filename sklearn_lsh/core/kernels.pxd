@@ -5,6 +5,7 @@ from .types cimport int32_t, real, uint64_t
 
 
 cdef extern from "simd/kernels.h" nogil:
+    int32_t RUN "LSH_RUN"
     ctypedef struct lsh_step:
         real delta
         real learning_rate
@@ -18,8 +19,15 @@ cdef extern from "simd/kernels.h" nogil:
             const real *w, int32_t stride, const int32_t *ids, int32_t m, const int32_t *idx,
             const real *val, int32_t n, real *out
         ) noexcept nogil
+        void (*run_dots)(
+            const real *w, int32_t stride, const int32_t *ids, int32_t m, const int32_t *run,
+            const real *val, int32_t n, real *out
+        ) noexcept nogil
         void (*axpy)(
             real a, const int32_t *idx, const real *val, int32_t n, real *w
+        ) noexcept nogil
+        void (*run_axpy)(
+            real a, const int32_t *run, const real *val, int32_t n, real *w
         ) noexcept nogil
         void (*pull_back)(
             const real *w, int32_t stride, const int32_t *ids, const real *a, int32_t n,

@@ -38,6 +38,10 @@ def set_level(name):
 set_level(os.environ.get("SKLEARN_LSH_SIMD") or max(levels(), key=levels().index))
 
 
+#: Coordinates in a run.
+RUN_LENGTH = RUN
+
+
 # ---- faces for the tests -------------------------------------------------------------
 
 cdef int32_t* _index(object idx) except? NULL:
@@ -54,6 +58,18 @@ def gather_dots(w, ids, idx, val, out):
     kernels.gather_dots(
         reals(w), w.shape[1], _index(ids), len(out), ints(idx), reals(val), len(val), reals(out)
     )
+
+
+def run_dots(w, ids, run, val, out):
+    """``gather_dots`` of a vector of runs."""
+    kernels.run_dots(
+        reals(w), w.shape[1], _index(ids), len(out), ints(run), reals(val), len(run), reals(out)
+    )
+
+
+def run_axpy(real a, run, val, w):
+    """``axpy`` of a vector of runs."""
+    kernels.run_axpy(a, ints(run), reals(val), len(run), reals(w))
 
 
 def axpy(real a, idx, val, w):

@@ -6,6 +6,9 @@ cdef struct RowBuffer:
     SparseVec vec
     int32_t *idx
     real *val
+    int32_t *run
+    real *run_val
+    int32_t most_runs   # for which there is room
 
 
 cdef class Rows:

@@ -24,11 +24,16 @@ cdef extern from *:
 # One currency for an input row, a layer's output and its gradient.
 # idx == NULL means dense: val has one entry per coordinate and n is their number.
 # mean_product is its product with the mean input, where the layer it enters is centred.
+# Where the entries cluster, the same vector is there once more as runs: n_runs stretches of
+# RUN coordinates from run[r] on, with their values, zeros included. Otherwise n_runs is 0.
 cdef struct SparseVec:
     int32_t *idx
     real *val
     int32_t n
     real mean_product
+    int32_t n_runs
+    int32_t *run
+    real *run_val
 
 
 # What a selector fills: the nodes it proposes, and of them those it chose, in ascending order;

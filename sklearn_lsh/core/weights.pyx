@@ -60,6 +60,8 @@ cdef class WeightStore:
         if x.idx == NULL:
             for t in range(n):
                 z[t] = kernels.dot(NULL, x.val, x.n, self.row(t if ids == NULL else ids[t]))
+        elif x.n_runs > 0:
+            kernels.run_dots(self.weights, self.n_in, ids, n, x.run, x.run_val, x.n_runs, z)
         else:
             kernels.gather_dots(self.weights, self.n_in, ids, n, x.idx, x.val, x.n, z)
         for t in range(n):
@@ -126,7 +128,10 @@ cdef class WeightStore:
         self, int32_t j, real a, SparseVec *x, real intercept_input
     ) noexcept nogil:
         """Subtract a times x, less the mean input if there is one, from the weights of row j."""
-        kernels.axpy(-a / self.scale[j], x.idx, x.val, x.n, self.row(j))
+        if x.n_runs > 0:
+            kernels.run_axpy(-a / self.scale[j], x.run, x.run_val, x.n_runs, self.row(j))
+        else:
+            kernels.axpy(-a / self.scale[j], x.idx, x.val, x.n, self.row(j))
         if self.mean != NULL:
             self.shift[j] += a
         self.intercepts[j] -= a * intercept_input

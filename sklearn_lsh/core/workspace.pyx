@@ -5,11 +5,15 @@ Allocated once per pass, never inside it.
 
 from libc.stdlib cimport calloc, free
 
+from .kernels cimport RUN
 from .layer cimport Layer
 from .lsh cimport LSHSelector
 from .types cimport LayerBuffers, int32_t, int64_t, real, uint64_t
 
 from .hashing import MOST_PROBES, Subspace
+
+# Runs that a row may be written as: longer rows have their entries all over.
+cdef int32_t MOST_RUNS = 4096
 
 
 cdef void* take(Arena *arena, size_t n, size_t size) noexcept:
@@ -91,6 +95,9 @@ cdef class Workspace:
         example.layers = <LayerBuffers *> take(arena, len(layers), sizeof(LayerBuffers))
         example.row.idx = <int32_t *> take(arena, n_features, sizeof(int32_t))
         example.row.val = <real *> take(arena, n_features, sizeof(real))
+        example.row.most_runs = min(n_features // RUN + 1, MOST_RUNS)
+        example.row.run = <int32_t *> take(arena, example.row.most_runs, sizeof(int32_t))
+        example.row.run_val = <real *> take(arena, example.row.most_runs * RUN, sizeof(real))
         for i, layer in enumerate(layers):
             n = layer.store.n_out
             sketch = 0

@@ -24,6 +24,17 @@ typedef float lanes8 __attribute__((vector_size(32)));
 #define LANES_ADD(s, v, p, i)                                                              \
     s += (v) * (lanes8) {p[0][i], p[1][i], p[2][i], p[3][i], p[4][i], p[5][i], p[6][i], p[7][i]}
 #define LANE(s, k) (s)[k]
+#if defined(__clang__) || __GNUC__ >= 12
+typedef float lanes8_anywhere __attribute__((vector_size(32), aligned(4), may_alias));
+/* Halving the lanes of two vectors: by these three in turn, the sums of eight. */
+#define SHUFFLE __builtin_shufflevector
+#define PAIR_SUMS(a, b)                                                                    \
+    (SHUFFLE(a, b, 0, 8, 2, 10, 4, 12, 6, 14) + SHUFFLE(a, b, 1, 9, 3, 11, 5, 13, 7, 15))
+#define QUAD_SUMS(a, b)                                                                    \
+    (SHUFFLE(a, b, 0, 1, 8, 9, 4, 5, 12, 13) + SHUFFLE(a, b, 2, 3, 10, 11, 6, 7, 14, 15))
+#define HALF_SUMS(a, b)                                                                    \
+    (SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15))
+#endif
 #else
 #define SIMD
 #define SIMD_SUM(s)

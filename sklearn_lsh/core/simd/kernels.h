@@ -8,6 +8,9 @@
 
 #include <stdint.h>
 
+/* Coordinates in a run: one 512-bit register of floats. */
+#define LSH_RUN 16
+
 /* What a per-weight optimizer needs to know about one row's update. */
 typedef struct {
     float delta;          /* gradient at the row's pre-activation */
@@ -25,8 +28,14 @@ typedef struct {
      * side by side, each in the order of t, so a row's sum depends on nothing but the row. */
     void (*gather_dots)(const float *w, int32_t stride, const int32_t *ids, int32_t m,
                         const int32_t *idx, const float *val, int32_t n, float *out);
+    /* The same for a vector of n runs, LSH_RUN coordinates each from run[t] on. A coordinate
+     * that two runs cover is zero in one of them. */
+    void (*run_dots)(const float *w, int32_t stride, const int32_t *ids, int32_t m,
+                     const int32_t *run, const float *val, int32_t n, float *out);
     /* w[idx[t]] += a * val[t] */
     void (*axpy)(float a, const int32_t *idx, const float *val, int32_t n, float *w);
+    /* The same for a vector of n runs. */
+    void (*run_axpy)(float a, const int32_t *run, const float *val, int32_t n, float *w);
     /* out[t] = sum_r a[r] * row[idx[t]] over the n rows of w numbered ids, for m indices */
     void (*pull_back)(const float *w, int32_t stride, const int32_t *ids, const float *a,
                       int32_t n, const int32_t *idx, int32_t m, float *out);

@@ -37,6 +37,45 @@ static void LEVEL(gather_dots)(const float *w, int32_t stride, const int32_t *id
     }
 }
 
+static void LEVEL(run_dots)(const float *w, int32_t stride, const int32_t *ids, int32_t m,
+                            const int32_t *run, const float *val, int32_t n, float *out)
+{
+    int32_t r, k, t, b;
+    for (r = 0; r < m; r += 4) {
+        /* Four rows at once: a sum waits for its last addition longer than one takes. */
+        const int32_t rows = m - r < 4 ? m - r : 4;
+        const float *p[4];
+        float s[4][LSH_RUN] = {{0}};
+        for (k = 0; k < 4; k++) {
+            const int32_t j = r + (k < rows ? k : rows - 1);
+            p[k] = w + (int64_t) stride * (ids == NULL ? j : ids[j]);
+        }
+        for (t = 0; t < n; t++)
+            for (k = 0; k < 4; k++) {
+                const float *row = p[k] + run[t], *x = val + t * LSH_RUN;
+                SIMD
+                for (b = 0; b < LSH_RUN; b++) s[k][b] += x[b] * row[b];
+            }
+        for (k = 0; k < rows; k++) {
+            float sum = 0.0f;
+            SIMD_SUM(sum)
+            for (b = 0; b < LSH_RUN; b++) sum += s[k][b];
+            out[r + k] = sum;
+        }
+    }
+}
+
+static void LEVEL(run_axpy)(float a, const int32_t *run, const float *val, int32_t n, float *w)
+{
+    int32_t t, b;
+    for (t = 0; t < n; t++) {
+        float *part = w + run[t];
+        const float *x = val + t * LSH_RUN;
+        SIMD
+        for (b = 0; b < LSH_RUN; b++) part[b] += a * x[b];
+    }
+}
+
 static void LEVEL(axpy)(float a, const int32_t *idx, const float *val, int32_t n, float *w)
 {
     int32_t t;
@@ -102,18 +141,27 @@ static void LEVEL(pull_back)(const float *w, int32_t stride, const int32_t *ids,
 
 static void LEVEL(row_dots)(const float *rows, int32_t n, int32_t d, const float *q, float *out)
 {
-    int32_t j, t;
-    if (d == 16) {  /* the default sketch: a constant length lets the compiler unroll */
-        for (j = 0; j < n; j++) {
-            const float *row = rows + (int64_t) j * 16;
-            float s = 0.0f;
-            SIMD_SUM(s)
-            for (t = 0; t < 16; t++) s += row[t] * q[t];
-            out[j] = s;
+    int32_t j = 0, t;
+#ifdef PAIR_SUMS
+    /* Eight rows at once: their lanes are added up together. */
+    if (d % 8 == 0)
+        for (; j + 8 <= n; j += 8) {
+            const float *row = rows + (int64_t) j * d;
+            lanes8 s[8];
+            int32_t k;
+            for (k = 0; k < 8; k++) {
+                lanes8 sum = LANES_ZERO;
+                for (t = 0; t < d; t += 8)
+                    sum += *(const lanes8_anywhere *) (row + k * d + t) *
+                           *(const lanes8_anywhere *) (q + t);
+                s[k] = sum;
+            }
+            for (k = 0; k < 8; k += 2) s[k] = PAIR_SUMS(s[k], s[k + 1]);
+            for (k = 0; k < 8; k += 4) s[k] = QUAD_SUMS(s[k], s[k + 2]);
+            *(lanes8_anywhere *) (out + j) = HALF_SUMS(s[0], s[4]);
         }
-        return;
-    }
-    for (j = 0; j < n; j++) {
+#endif
+    for (; j < n; j++) {
         const float *row = rows + (int64_t) j * d;
         float s = 0.0f;
         SIMD_SUM(s)
@@ -280,7 +328,7 @@ static void LEVEL(sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits
 }
 
 static const lsh_kernels LEVEL(table) = {
-    LEVEL_NAME, LEVEL(dot), LEVEL(gather_dots), LEVEL(axpy), LEVEL(pull_back), ROW_DOTS,
+    LEVEL_NAME, LEVEL(dot), LEVEL(gather_dots), LEVEL(run_dots), LEVEL(axpy), LEVEL(run_axpy), LEVEL(pull_back), ROW_DOTS,
     LEVEL(max_abs), LEVEL(sum_squares), LEVEL(sgd), LEVEL(adagrad), LEVEL(top),
     LEVEL(sort),
 };
