@@ -16,11 +16,12 @@ from .core.layer import Layer
 from .core.losses import LOSSES
 from .core.lsh import RANKINGS, LSHSelector
 from .core.optimizers import SOLVERS
+from .core.order import reorder
 from .core.selection import SELECTIONS, AllNodes
 from .core.tables import CodeScan, HashTables
 from .core.weights import WeightStore
 
-FORMAT = 2
+FORMAT = 3
 
 # Rank by magnitude where a strongly negative pre-activation is as active as a positive one.
 RANKED_BY_MAGNITUDE = ("tanh", "identity")
@@ -127,7 +128,10 @@ class Network:
         }
         if settings.selection == "lsh":
             for index, layer in enumerate(layers[:-1]):
+                n_out = len(layer["intercepts"])
                 layer["hashing"] = _new_hashing(settings, index, rng)
+                layer["nodes"] = np.arange(n_out, dtype=np.int32)
+                layer["visits"] = np.zeros(n_out, np.int32)
         return cls(state)
 
     # ---- the compiled side -------------------------------------------------------------
@@ -146,7 +150,11 @@ class Network:
                 selector = self._selector(store, index, by_magnitude)
                 activation = settings.activation
             optimizer = SOLVERS[settings.solver](store, arrays["optimizer"])
-            layers.append(Layer(store, selector, optimizer, activation, arrays["used"]))
+            layers.append(
+                Layer(
+                    store, selector, optimizer, activation, arrays["used"], arrays.get("visits")
+                )
+            )
         self.engine = Engine(layers, LOSSES[settings.loss]())
         for layer in self.hidden_layers:
             layer.inference = self.inference
@@ -218,18 +226,52 @@ class Network:
             self._assemble()
 
     def snapshot(self):
-        """A deep copy of the weights, for early stopping."""
+        """A deep copy of the weights and the order of nodes, for early stopping."""
         return [
-            (layer["weights"].copy(), layer["intercepts"].copy())
+            [layer[key].copy() for key in ("weights", "intercepts", "nodes") if key in layer]
             for layer in self.state["layers"]
         ]
 
     def restore(self, snapshot):
         """Put a snapshot's weights back. The tables do not follow; see ``Rehasher.rebuild``."""
-        for layer, (weights, intercepts) in zip(self.state["layers"], snapshot, strict=True):
-            layer["weights"][:] = weights
-            layer["intercepts"][:] = intercepts
+        below = slice(None)
+        for layer, (weights, intercepts, *nodes) in zip(
+            self.state["layers"], snapshot, strict=True
+        ):
+            # Nodes may have been sorted since: from their old places to the present ones.
+            places = np.argsort(nodes[0])[layer["nodes"]] if nodes else slice(None)
+            layer["weights"][:] = weights[places][:, below]
+            layer["intercepts"][:] = intercepts[places]
+            below = places
         self._assemble()  # with fresh bounds
+
+    # ---- the order of nodes ------------------------------------------------------------
+
+    def sort_nodes(self, index):
+        """Put the nodes of a hashed layer into the order of their use, the busiest first.
+
+        What the network computes does not depend on it (but for rounding), what it takes does:
+        the few nodes that examples have in common share cache lines of the layer above.
+        """
+        self.fold()
+        layer, above = self.state["layers"][index : index + 2]
+        order = np.argsort(-layer["visits"], kind="stable").astype(np.int32)
+        hashing, optimizer = layer["hashing"], self.engine.layers[index + 1].optimizer
+        rows = [layer[key] for key in ("weights", "intercepts", "used", "visits", "nodes")]
+        rows += [*layer["optimizer"].values(), self.engine.layers[index].store.bounds]
+        rows += [hashing["sketches"], hashing["dirty"]]
+        columns = [above["weights"], *(above["optimizer"][key] for key in optimizer.by_input)]
+        names = []
+        if "index" in hashing:
+            rows.append(hashing["index"]["node_codes"])
+        if "after" in hashing.get("index", {}):
+            columns += [hashing["index"][key] for key in ("after", "before")]
+            names = [hashing["index"][key] for key in ("head", "after", "before")]
+        if "hashing" in above:
+            family = above["hashing"]["family"]
+            rows += [family[key] for key in HASH_FAMILIES[self.settings.hash_family].by_input]
+        reorder(order, [(a, 0) for a in rows] + [(a, 1) for a in columns], names)
+        layer["visits"] //= 2
 
     # ---- rates, before a pass ----------------------------------------------------------
 

@@ -34,6 +34,9 @@ BUDGET = 0.3
 FIRST_ENCODING = 64
 ENCODING_GROWTH = 1.25
 LONGEST_ENCODING = 2048
+# Examples until nodes are sorted by use for the first time, and, doubling, at most.
+FIRST_SORTING = 2048
+LONGEST_SORTING = 65536
 
 
 class Rehasher:
@@ -67,6 +70,7 @@ class Rehasher:
             {
                 "encode_at": FIRST_ENCODING,
                 "encode_gap": FIRST_ENCODING,
+                "sort_at": FIRST_SORTING,
                 # Per hidden layer: the next look and the gap before it, what renewals aim
                 # for, and what the last one reached.
                 "look_at": [0] * len(sizes),
@@ -99,7 +103,7 @@ class Rehasher:
         """How many more examples may be trained before ``run`` has work."""
         if not self.hashed:
             return np.inf
-        at = min(self.clock["look_at"][index] for index in self.hashed)
+        at = min(self.clock["sort_at"], *(self.clock["look_at"][index] for index in self.hashed))
         if self.encodes:
             at = min(at, self.clock["encode_at"])
         return at - self.network.state["n_seen"]
@@ -107,6 +111,10 @@ class Rehasher:
     def run(self, rows, sample):
         """Do what is due, given the numbers of ``sample_size`` coming (or recent) rows."""
         seen, clock = self.network.state["n_seen"], self.clock
+        if seen >= clock["sort_at"]:
+            clock["sort_at"] = seen + min(seen, LONGEST_SORTING)
+            for index in self.hashed:
+                self.network.sort_nodes(index)
         if self.encodes and seen >= clock["encode_at"]:
             self.settle()
             clock["encode_at"] = seen + int(clock["encode_gap"])

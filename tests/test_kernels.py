@@ -74,6 +74,80 @@ def test_a_row_is_added_up_alike_in_any_company(n):
         assert alone[0] == out[j]
 
 
+# ---- runs ------------------------------------------------------------------------------------
+
+
+def clustered(width, n, seed=0):
+    """A sparse vector of n entries, and as runs."""
+    rng = np.random.default_rng([seed, width, n])
+    idx = np.sort(rng.permutation(width)[:n]).astype(np.int32)
+    val = floats(rng, n)
+    run, run_val = kernels.find_runs(idx, val, width, n + 1)
+    return rng, idx, val, run, run_val
+
+
+vectors = pytest.mark.parametrize(
+    "width, n", [(16, 0), (16, 1), (16, 16), (17, 17), (40, 5), (100, 60), (784, 150), (1003, 9)]
+)
+
+
+@vectors
+def test_runs_hold_the_vector(width, n):
+    _, idx, val, run, run_val = clustered(width, n)
+    whole, wanted = np.zeros(width, np.float32), np.zeros(width, np.float32)
+    wanted[idx] = val
+    for start, values in zip(run, run_val, strict=True):
+        assert 0 <= start <= width - kernels.RUN_LENGTH
+        whole[start : start + kernels.RUN_LENGTH] += values
+    assert_array_equal(whole, wanted)
+    assert n == 0 or len(run) <= -(-width // kernels.RUN_LENGTH)
+    if len(run):
+        assert len(kernels.find_runs(idx, val, width, len(run) - 1)[0]) == 0
+
+
+@vectors
+@pytest.mark.parametrize("m", [0, 1, 3, 4, 5, 9])
+@pytest.mark.parametrize("numbered", [False, True])
+def test_run_dots(width, n, m, numbered):
+    rng, idx, val, run, run_val = clustered(width, n)
+    w, out = floats(rng, 12, width), np.full(m, np.nan, np.float32)
+    ids = rng.permutation(12)[:m].astype(np.int32) if numbered else None
+    kernels.run_dots(w, ids, run, run_val, out)
+    terms = (w[:m] if ids is None else w[ids])[:, idx].astype(float) * val
+    assert_allclose(out, terms.sum(axis=1), atol=1e-6 * (1 + abs(terms).sum()))
+    for j in range(m):
+        alone = np.zeros(1, np.float32)
+        ids_alone = np.array([j if ids is None else ids[j]], np.int32)
+        kernels.run_dots(w, ids_alone, run, run_val, alone)
+        assert alone[0] == out[j]
+
+
+@vectors
+def test_run_axpy(width, n):
+    rng, idx, val, run, run_val = clustered(width, n)
+    w = floats(rng, width)
+    wanted = w.copy()
+    wanted[idx] += np.float32(0.7) * val
+    kernels.run_axpy(0.7, run, run_val, w)
+    assert_allclose(w, wanted, rtol=1e-6, atol=1e-6)
+    untouched = np.ones(width, bool)
+    untouched[idx] = False
+    assert_array_equal(w[untouched], wanted[untouched])
+
+
+@vectors
+@pytest.mark.parametrize("n_rows", [0, 1, 2, 3, 8])
+def test_run_pull_back(width, n, n_rows):
+    rng, _, _, run, _ = clustered(width, n)
+    w, a = floats(rng, 12, width), floats(rng, n_rows)
+    ids = rng.permutation(12)[:n_rows].astype(np.int32)
+    out = np.full((len(run), kernels.RUN_LENGTH), np.nan, np.float32)
+    kernels.run_pull_back(w, ids, a, run, out)
+    for start, found in zip(run, out, strict=True):
+        terms = a[:, None].astype(float) * w[ids][:, start : start + kernels.RUN_LENGTH]
+        assert_allclose(found, terms.sum(axis=0), atol=1e-6 * (1 + abs(terms).sum()))
+
+
 @pytest.mark.parametrize("n_nodes", [1, 63, 64, 65, 1000])
 @pytest.mark.parametrize("share", [0, 0.1, 1])
 def test_sort(n_nodes, share):

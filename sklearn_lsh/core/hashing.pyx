@@ -61,6 +61,8 @@ cdef class HashFamily:
         """Random arrays for a new layer: all that the family needs before ``renew``."""
         raise NotImplementedError
 
+    #: Arrays with an axis of inputs, the first.
+    by_input = ("matrix",)
     #: Whether the sketch is adapted to the layer's inputs, by ``basis`` and ``spanned``.
     adaptive = False
 
@@ -147,6 +149,7 @@ cdef class Subspace(HashFamily):
     the root mean square norm of the queries ``[R'(x - mu), c]``.
     """
 
+    by_input = ("matrix", "mean_input")
     adaptive = True
     #: Sketch lengths to choose from. The shortest, 15 directions and the intercept, fills one
     #: 512-bit register.

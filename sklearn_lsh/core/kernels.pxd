@@ -1,11 +1,12 @@
 # The C unit simd/kernels.c, as seen from Cython. Every other room reaches the arithmetic
 # through the one pointer `kernels`, so that a change of level reaches them all.
 
-from .types cimport int32_t, real, uint64_t
+from .types cimport RunBuffer, SparseVec, int32_t, real, uint64_t
 
 
 cdef extern from "simd/kernels.h" nogil:
     int32_t RUN "LSH_RUN"
+    int32_t FULL_ENOUGH "LSH_FULL_ENOUGH"
     ctypedef struct lsh_step:
         real delta
         real learning_rate
@@ -28,6 +29,14 @@ cdef extern from "simd/kernels.h" nogil:
         ) noexcept nogil
         void (*run_axpy)(
             real a, const int32_t *run, const real *val, int32_t n, real *w
+        ) noexcept nogil
+        int32_t (*find_runs)(
+            const int32_t *idx, const real *val, int32_t n, int32_t width, int32_t most,
+            int32_t *run, real *run_val
+        ) noexcept nogil
+        void (*run_pull_back)(
+            const real *w, int32_t stride, const int32_t *ids, const real *a, int32_t n,
+            const int32_t *run, int32_t m, real *out
         ) noexcept nogil
         void (*pull_back)(
             const real *w, int32_t stride, const int32_t *ids, const real *a, int32_t n,
@@ -54,3 +63,12 @@ cdef extern from "simd/kernels.h" nogil:
         ) noexcept nogil
 
 cdef lsh_kernels *kernels
+
+
+cdef inline void write_runs(SparseVec *x, RunBuffer *room, int32_t width) noexcept nogil:
+    """Add the runs to a sparse vector of so many coordinates, if it has any worth it."""
+    cdef int32_t most = min(x.n // FULL_ENOUGH, room.most)
+    x.n_runs = 0
+    if width >= RUN:
+        x.n_runs = kernels.find_runs(x.idx, x.val, x.n, width, most, room.run, room.val)
+    x.run, x.run_val = room.run, room.val

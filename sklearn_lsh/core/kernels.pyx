@@ -67,6 +67,22 @@ def run_dots(w, ids, run, val, out):
     )
 
 
+def find_runs(idx, val, width, most):
+    """Starts and values of a sparse vector's runs; none if it takes more than most."""
+    run, run_val = np.zeros(most, np.int32), np.zeros((most, RUN), np.float32)
+    n = kernels.find_runs(
+        ints(idx), reals(val), len(idx), width, most, ints(run), reals(run_val)
+    )
+    return run[:n], run_val[:n]
+
+
+def run_pull_back(w, ids, a, run, out):
+    """``pull_back`` to all coordinates of some runs."""
+    kernels.run_pull_back(
+        reals(w), w.shape[1], ints(ids), reals(a), len(a), ints(run), len(run), reals(out)
+    )
+
+
 def run_axpy(real a, run, val, w):
     """``axpy`` of a vector of runs."""
     kernels.run_axpy(a, ints(run), reals(val), len(run), reals(w))

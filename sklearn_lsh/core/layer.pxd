@@ -16,6 +16,7 @@ cdef class Layer:
     cdef Activation activation
     cdef object arrays
     cdef unsigned char *used            # (n_out,): active at least once since cleared
+    cdef int32_t *visits                # (n_out,): updates, where nodes are sorted by them
 
     cdef void enter(self, SparseVec *x, Scratch *s) noexcept nogil
     cdef int32_t hits(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil

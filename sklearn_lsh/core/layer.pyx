@@ -2,10 +2,10 @@
 
 from libc.math cimport expf, fabsf, tanhf
 
-from .kernels cimport kernels
+from .kernels cimport kernels, write_runs
 from .optimizers cimport Optimizer
 from .selection cimport AllNodes, Selector, WinnerTakeAll
-from .types cimport LayerBuffers, Move, Scratch, SparseVec, borrow, int32_t, int64_t, real
+from .types cimport LayerBuffers, Move, Scratch, SparseVec, borrow, int32_t, int64_t, ints, real
 from .weights cimport WeightStore
 
 ACTIVATIONS = {
@@ -35,18 +35,22 @@ cdef class Layer:
         A key of ACTIVATIONS.
     used : ndarray of shape (n_out,), uint8
         Set to 1 where a node was active in training.
+    visits : ndarray of shape (n_out,), int32, or None
+        Counts the updates of each node.
     """
 
     def __init__(
         self, WeightStore store, Selector selector, Optimizer optimizer, activation, used,
+        visits=None,
     ):
         self.store = store
         self.selector = selector
         self.inference = "auto"
         self.optimizer = optimizer
         self.activation = ACTIVATIONS[activation]
-        self.arrays = used
+        self.arrays = (used, visits)
         self.used = <unsigned char *> borrow(used, "u1")
+        self.visits = NULL if visits is None else ints(visits)
 
     @property
     def inference(self):
@@ -140,7 +144,11 @@ cdef class Layer:
             n += 1
         buf.out.n = n
         # All nodes, in order: the layer above may read its rows contiguously.
-        buf.out.idx = NULL if n == self.store.n_out else buf.out_idx
+        buf.out.n_runs = 0
+        buf.out.idx = NULL
+        if n < self.store.n_out:
+            buf.out.idx = buf.out_idx
+            write_runs(&buf.out, &buf.out_runs, self.store.n_out)
         if not inference:
             for t in range(buf.active.n):
                 self.used[buf.active.idx[t]] = 1
@@ -149,7 +157,7 @@ cdef class Layer:
         self, LayerBuffers *buf, SparseVec *x, LayerBuffers *below, Scratch *s
     ) noexcept nogil:
         """Gradient at the input x, the output of the layer below, into below.delta."""
-        self.store.pull_back(buf.out_idx, buf.delta, buf.out.n, x, s.score, below.delta)
+        self.store.pull_back(buf.out_idx, buf.delta, buf.out.n, x, s, below.delta)
         s.multiplications += <int64_t> buf.out.n * x.n
 
     cdef void through_activation(self, LayerBuffers *buf) noexcept nogil:
@@ -177,11 +185,14 @@ cdef class Layer:
         Returns how many rows were refused.
         """
         cdef Move move
-        cdef int32_t refused, first = position(buf.out_idx, buf.out.n, start)
+        cdef int32_t refused, t, first = position(buf.out_idx, buf.out.n, start)
         cdef int32_t n = position(buf.out_idx, buf.out.n, stop) - first
         cdef int32_t *ids = buf.out_idx + first
         if n == 0:
             return 0
+        if self.visits != NULL:
+            for t in range(n):
+                self.visits[ids[t]] += 1
         refused = self.optimizer.step(ids, buf.delta + first, n, &buf.input, s.rank)
         s.multiplications += <int64_t> n * buf.input.x.n
         move.linear = self.optimizer.is_linear()

@@ -209,22 +209,20 @@ cdef class LSHSelector(Selector):
         self.dirty[j] = 0
 
     cdef void complete(self, ActiveSet *out, Scratch *s) noexcept nogil:
-        """Top up too few candidates with random nodes: n_active is obeyed exactly.
-
-        Nodes carry no order, so a run of ids from a random start is a random set.
-        """
-        cdef int32_t t, j, first = out.n
-        if first >= self.n_active:
+        """Top up too few candidates with random nodes: n_active is obeyed exactly."""
+        cdef int32_t t, j
+        if out.n >= self.n_active:
             return
-        for t in range(first):
+        for t in range(out.n):
             s.hits[out.idx[t]] = 1
-        j = rng_below(&s.rng, self.n_nodes)
         while out.n < self.n_active:
-            if s.hits[j] == 0:
-                out.idx[out.n] = j
-                out.n += 1
-            j = j + 1 if j + 1 < self.n_nodes else 0
-        for t in range(first):
+            j = rng_below(&s.rng, self.n_nodes)
+            while s.hits[j]:
+                j = j + 1 if j + 1 < self.n_nodes else 0
+            s.hits[j] = 1
+            out.idx[out.n] = j
+            out.n += 1
+        for t in range(out.n):
             s.hits[out.idx[t]] = 0
 
 

@@ -39,6 +39,8 @@ cdef class Optimizer:
     auto_learning_rate = 0.01
     #: Whether inputs count less their mean.
     centres = False
+    #: State arrays with an axis of inputs, the second.
+    by_input = ()
 
     def __init__(self, WeightStore store, state):
         self.store = store
@@ -112,6 +114,8 @@ cdef class Optimizer:
 
 cdef class PerWeight(Optimizer):
     """Base of the rules with state for every weight; the intercept is one more weight."""
+
+    by_input = ("state",)
 
     def __init__(self, WeightStore store, state):
         Optimizer.__init__(self, store, state)

@@ -1,4 +1,4 @@
-from .types cimport SparseVec, int32_t, int64_t, real
+from .types cimport RunBuffer, SparseVec, int32_t, int64_t, real
 
 
 # A row as the layers see it, with the memory it is unpacked into.
@@ -6,9 +6,7 @@ cdef struct RowBuffer:
     SparseVec vec
     int32_t *idx
     real *val
-    int32_t *run
-    real *run_val
-    int32_t most_runs   # for which there is room
+    RunBuffer runs
 
 
 cdef class Rows:

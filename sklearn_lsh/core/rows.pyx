@@ -7,11 +7,8 @@ and sparse input of the same values take the same path and give the same bits.
 
 import numpy as np
 
-from .kernels cimport RUN
+from .kernels cimport write_runs
 from .types cimport CHECK, borrow, int32_t, int64_t, ints, real, reals
-
-# Entries that a run must hold on average, lest single entries be faster.
-cdef int32_t FULL_ENOUGH = 2
 
 ctypedef fused value_t:
     float
@@ -34,7 +31,7 @@ cdef class Rows:
         cdef Py_ssize_t i
         index = np.empty(self.n_features, np.int32)
         value = np.empty(self.n_features, np.float32)
-        row.idx, row.val, row.most_runs = ints(index), reals(value), 0
+        row.idx, row.val, row.runs.most = ints(index), reals(value), 0
         counts, indices, data = [0], [], []
         for i in ids:
             self.load(i, &row)
@@ -71,29 +68,8 @@ cdef inline void finish(RowBuffer *row, int32_t n, int32_t n_features) noexcept 
     row.vec.val = row.val
     if 2 * <int64_t> n > n_features:
         scatter(row, n_features)
-    elif n_features >= RUN:
-        collect_runs(row, n_features)
-
-
-cdef void collect_runs(RowBuffer *row, int32_t n_features) noexcept nogil:
-    """Write the row as runs, if they are full enough to be faster than single entries."""
-    cdef int32_t t = 0, b, start, n = 0
-    cdef int32_t most = min(row.vec.n // FULL_ENOUGH, row.most_runs)
-    cdef real *val = row.run_val
-    while t < row.vec.n:
-        if n == most:
-            return
-        # The last run ends with the row: it may cover what an earlier one holds.
-        start = min(row.idx[t], n_features - RUN)
-        for b in range(RUN):
-            val[b] = 0
-        while t < row.vec.n and row.idx[t] < start + RUN:
-            val[row.idx[t] - start] = row.val[t]
-            t += 1
-        row.run[n] = start
-        val += RUN
-        n += 1
-    row.vec.n_runs, row.vec.run, row.vec.run_val = n, row.run, row.run_val
+    else:
+        write_runs(&row.vec, &row.runs, n_features)
 
 
 cdef void load_dense(const value_t *x, int32_t n_features, RowBuffer *row) noexcept nogil:

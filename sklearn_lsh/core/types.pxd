@@ -36,6 +36,13 @@ cdef struct SparseVec:
     real *run_val
 
 
+# Room for the runs of a vector.
+cdef struct RunBuffer:
+    int32_t *run
+    real *val
+    int32_t most
+
+
 # What a selector fills: the nodes it proposes, and of them those it chose, in ascending order;
 # and their pre-activations, which the layer computes in between.
 # gain scales the activations (dropout's test-time factors); used where has_gain.
@@ -61,6 +68,7 @@ cdef struct LayerBuffers:
     ActiveSet active
     SparseVec out           # activations of the active nodes (without relu's zeros)
     int32_t *out_idx        # their ids; out.idx is NULL where that is every node in order
+    RunBuffer out_runs
     real *delta             # gradient at their pre-activations
     real *sketch            # the input's sketch, computed by the selector
 
@@ -80,6 +88,7 @@ cdef struct Move:
 cdef struct Scratch:
     real *score
     real *rank
+    real *sum               # as many as the runs of an output hold
     int32_t *key
     int32_t *ids
     int32_t *chosen

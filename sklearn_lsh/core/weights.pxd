@@ -1,4 +1,4 @@
-from .types cimport SparseVec, int32_t, real
+from .types cimport Scratch, SparseVec, int32_t, real
 
 
 cdef class WeightStore:
@@ -12,12 +12,13 @@ cdef class WeightStore:
     cdef real *mean             # (n_in,): the mean input that updates subtract, or NULL
     cdef real mean_norm2, mean_largest
     cdef real *bound            # (n_out,): no |weight| of the row or its intercept exceeds it
+    cdef readonly object bounds  # the array of it
 
     cdef void activations(
         self, SparseVec *x, const int32_t *ids, int32_t n, real *z
     ) noexcept nogil
     cdef void pull_back(
-        self, const int32_t *ids, const real *delta, int32_t n, SparseVec *x, real *scaled,
+        self, const int32_t *ids, const real *delta, int32_t n, SparseVec *x, Scratch *s,
         real *out
     ) noexcept nogil
     cdef bint admit(self, int32_t j, real step) noexcept nogil

@@ -10,8 +10,8 @@ import numpy as np
 
 from libc.math cimport fabsf, isfinite
 
-from .kernels cimport kernels
-from .types cimport CHECK, SparseVec, int32_t, real, reals
+from .kernels cimport RUN, kernels
+from .types cimport CHECK, Scratch, SparseVec, int32_t, real, reals
 
 # A row whose weights could pass this bound is not updated (see ``admit``). Far below float32's
 # largest number, so that no product with a sane input overflows unnoticed.
@@ -34,7 +34,8 @@ cdef class WeightStore:
         n_out = len(intercepts)
         scale, shift = np.ones(n_out, np.float32), np.zeros(n_out, np.float32)
         bound = np.full(n_out, np.inf, np.float32)
-        self.arrays = (weights, intercepts, mean, scale, shift, bound)
+        self.arrays = (weights, intercepts, mean, scale, shift)
+        self.bounds = bound
         self.n_out, self.n_in = weights.shape
         self.weights = reals(weights)
         self.intercepts = reals(intercepts)
@@ -70,17 +71,22 @@ cdef class WeightStore:
             z[t] = self.scale[j] * z[t] + self.shift[j] * x.mean_product + self.intercepts[j]
 
     cdef void pull_back(
-        self, const int32_t *ids, const real *delta, int32_t n, SparseVec *x, real *scaled,
+        self, const int32_t *ids, const real *delta, int32_t n, SparseVec *x, Scratch *s,
         real *out
     ) noexcept nogil:
-        """out[t] = sum over the given nodes of delta * weight from x's t-th coordinate.
-
-        scaled is scratch space for n numbers.
-        """
-        cdef int32_t t
+        """out[t] = sum over the given nodes of delta * weight from x's t-th coordinate."""
+        cdef int32_t t, r = 0
+        cdef real *scaled = s.score
         for t in range(n):
             scaled[t] = delta[t] * self.scale[ids[t]]
-        kernels.pull_back(self.weights, self.n_in, ids, scaled, n, x.idx, x.n, out)
+        if x.n_runs == 0:
+            kernels.pull_back(self.weights, self.n_in, ids, scaled, n, x.idx, x.n, out)
+            return
+        kernels.run_pull_back(self.weights, self.n_in, ids, scaled, n, x.run, x.n_runs, s.sum)
+        for t in range(x.n):
+            while x.idx[t] >= x.run[r] + RUN:
+                r += 1
+            out[t] = s.sum[r * RUN + x.idx[t] - x.run[r]]
 
     cdef real row_bound(self, int32_t j) noexcept nogil:
         cdef real m

@@ -8,11 +8,11 @@ from libc.stdlib cimport calloc, free
 from .kernels cimport RUN
 from .layer cimport Layer
 from .lsh cimport LSHSelector
-from .types cimport LayerBuffers, int32_t, int64_t, real, uint64_t
+from .types cimport LayerBuffers, RunBuffer, int32_t, int64_t, real, uint64_t
 
 from .hashing import MOST_PROBES, Subspace
 
-# Runs that a row may be written as: longer rows have their entries all over.
+# Runs that a vector is written as at most: longer ones have their entries all over.
 cdef int32_t MOST_RUNS = 4096
 
 
@@ -75,6 +75,9 @@ cdef class Workspace:
                 codes = max(codes, <size_t> (probes * lsh.family.n_tables))
         self.space.scratch.score = <real *> take(&arena, width, sizeof(real))
         self.space.scratch.rank = <real *> take(&arena, width, sizeof(real))
+        self.space.scratch.sum = <real *> take(
+            &arena, (min(<int32_t> width // RUN, MOST_RUNS) + 1) * RUN, sizeof(real)
+        )
         self.space.scratch.key = <int32_t *> take(&arena, width, sizeof(int32_t))
         self.space.scratch.ids = <int32_t *> take(&arena, width, sizeof(int32_t))
         self.space.scratch.chosen = <int32_t *> take(&arena, width, sizeof(int32_t))
@@ -95,9 +98,7 @@ cdef class Workspace:
         example.layers = <LayerBuffers *> take(arena, len(layers), sizeof(LayerBuffers))
         example.row.idx = <int32_t *> take(arena, n_features, sizeof(int32_t))
         example.row.val = <real *> take(arena, n_features, sizeof(real))
-        example.row.most_runs = min(n_features // RUN + 1, MOST_RUNS)
-        example.row.run = <int32_t *> take(arena, example.row.most_runs, sizeof(int32_t))
-        example.row.run_val = <real *> take(arena, example.row.most_runs * RUN, sizeof(real))
+        make_room(&example.row.runs, n_features, arena)
         for i, layer in enumerate(layers):
             n = layer.store.n_out
             sketch = 0
@@ -108,9 +109,17 @@ cdef class Workspace:
             buf.active.z = <real *> take(arena, n, sizeof(real))
             buf.active.gain = <real *> take(arena, n, sizeof(real))
             buf.out_idx = <int32_t *> take(arena, n, sizeof(int32_t))
+            make_room(&buf.out_runs, n, arena)
             buf.out.val = <real *> take(arena, n, sizeof(real))
             buf.delta = <real *> take(arena, n, sizeof(real))
             buf.sketch = <real *> take(arena, sketch, sizeof(real))
+
+
+cdef void make_room(RunBuffer *runs, size_t width, Arena *arena):
+    """For as many runs as a vector of so many coordinates can have, or is written as."""
+    runs.most = min(<int32_t> width // RUN + 1, MOST_RUNS)
+    runs.run = <int32_t *> take(arena, runs.most, sizeof(int32_t))
+    runs.val = <real *> take(arena, runs.most * RUN, sizeof(real))
 
 
 cdef size_t sketch_length(LSHSelector lsh):

@@ -10,6 +10,8 @@
 
 /* Coordinates in a run: one 512-bit register of floats. */
 #define LSH_RUN 16
+/* Entries that a run must hold on average, lest single entries be faster. */
+#define LSH_FULL_ENOUGH 2
 
 /* What a per-weight optimizer needs to know about one row's update. */
 typedef struct {
@@ -34,8 +36,15 @@ typedef struct {
                      const int32_t *run, const float *val, int32_t n, float *out);
     /* w[idx[t]] += a * val[t] */
     void (*axpy)(float a, const int32_t *idx, const float *val, int32_t n, float *w);
+    /* Write a vector of ascending indices below width, at least LSH_RUN, as runs. Returns how
+     * many, or 0 if it would be more than most. */
+    int32_t (*find_runs)(const int32_t *idx, const float *val, int32_t n, int32_t width,
+                         int32_t most, int32_t *run, float *run_val);
     /* The same for a vector of n runs. */
     void (*run_axpy)(float a, const int32_t *run, const float *val, int32_t n, float *w);
+    /* out[t * LSH_RUN + b] = sum_r a[r] * row[run[t] + b] over the n rows of w numbered ids */
+    void (*run_pull_back)(const float *w, int32_t stride, const int32_t *ids, const float *a,
+                          int32_t n, const int32_t *run, int32_t m, float *out);
     /* out[t] = sum_r a[r] * row[idx[t]] over the n rows of w numbered ids, for m indices */
     void (*pull_back)(const float *w, int32_t stride, const int32_t *ids, const float *a,
                       int32_t n, const int32_t *idx, int32_t m, float *out);

@@ -76,6 +76,46 @@ static void LEVEL(run_axpy)(float a, const int32_t *run, const float *val, int32
     }
 }
 
+static int32_t LEVEL(find_runs)(const int32_t *idx, const float *val, int32_t n, int32_t width,
+                                int32_t most, int32_t *run, float *run_val)
+{
+    int32_t t = 0, runs = 0, b;
+    while (t < n) {
+        /* The last run ends with the vector: it may cover what an earlier one holds. */
+        const int32_t start = idx[t] < width - LSH_RUN ? idx[t] : width - LSH_RUN;
+        float *out = run_val + (int64_t) runs * LSH_RUN;
+        if (runs == most) return 0;
+        for (b = 0; b < LSH_RUN; b++) out[b] = 0.0f;
+        for (; t < n && idx[t] < start + LSH_RUN; t++) out[idx[t] - start] = val[t];
+        run[runs++] = start;
+    }
+    return runs;
+}
+
+static void LEVEL(run_pull_back)(const float *w, int32_t stride, const int32_t *ids,
+                                 const float *a, int32_t n, const int32_t *run, int32_t m,
+                                 float *out)
+{
+    int32_t t, r, b;
+    for (t = 0; t < m; t++) {
+        /* Two sums: each waits for its last addition longer than one takes. */
+        float even[LSH_RUN] = {0}, odd[LSH_RUN] = {0};
+        const float *part = w + run[t];
+        for (r = 0; r + 2 <= n; r += 2) {
+            const float *p = part + (int64_t) stride * ids[r], x = a[r];
+            const float *q = part + (int64_t) stride * ids[r + 1], y = a[r + 1];
+            SIMD
+            for (b = 0; b < LSH_RUN; b++) even[b] += x * p[b], odd[b] += y * q[b];
+        }
+        if (r < n) {
+            const float *p = part + (int64_t) stride * ids[r], x = a[r];
+            SIMD
+            for (b = 0; b < LSH_RUN; b++) even[b] += x * p[b];
+        }
+        for (b = 0; b < LSH_RUN; b++) out[t * LSH_RUN + b] = even[b] + odd[b];
+    }
+}
+
 static void LEVEL(axpy)(float a, const int32_t *idx, const float *val, int32_t n, float *w)
 {
     int32_t t;
@@ -328,7 +368,7 @@ static void LEVEL(sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits
 }
 
 static const lsh_kernels LEVEL(table) = {
-    LEVEL_NAME, LEVEL(dot), LEVEL(gather_dots), LEVEL(run_dots), LEVEL(axpy), LEVEL(run_axpy), LEVEL(pull_back), ROW_DOTS,
+    LEVEL_NAME, LEVEL(dot), LEVEL(gather_dots), LEVEL(run_dots), LEVEL(axpy), LEVEL(find_runs), LEVEL(run_axpy), LEVEL(run_pull_back), LEVEL(pull_back), ROW_DOTS,
     LEVEL(max_abs), LEVEL(sum_squares), LEVEL(sgd), LEVEL(adagrad), LEVEL(top),
     LEVEL(sort),
 };

@@ -1,0 +1,154 @@
+"""Sorting the nodes of hashed layers by their use."""
+
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from problems import digits, quick, same_model
+from test_cells import assert_cells_follow_weights
+from test_hashing import assert_codes_follow_weights, assert_sketches_follow_weights
+
+from sklearn_lsh.core.optimizers import SOLVERS
+from sklearn_lsh.core.order import reorder
+
+X, Y = digits()
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """Nodes are sorted after every 32 examples."""
+    monkeypatch.setattr("sklearn_lsh._rehash.FIRST_SORTING", 32)
+    monkeypatch.setattr("sklearn_lsh._rehash.LONGEST_SORTING", 32)
+
+
+# ---- reorder ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 100])
+@pytest.mark.parametrize("kind", ["random", "nothing", "one cycle"])
+def test_reorder_is_indexing(n, kind):
+    rng = np.random.default_rng(n)
+    order = {
+        "random": rng.permutation(n),
+        "nothing": np.arange(n),
+        "one cycle": np.roll(np.arange(n), 1),
+    }[kind].astype(np.int32)
+    shapes = [((n,), 0), ((n, 3), 0), ((n, 3, 2), 0), ((5, n), 1), ((5, n, 2), 1), ((0, n), 1)]
+    arrays = [
+        (rng.integers(0, 100, shape).astype(dtype), axis)
+        for shape, axis in shapes for dtype in ("u1", "i4", "f4", "f8")
+    ]
+    wanted = [np.take(array, order, axis) for array, axis in arrays]
+    names = rng.integers(-1, n, (4, 6)).astype(np.int32)
+    lookup = np.append(np.argsort(order), -1)
+    renamed = lookup[names]
+    reorder(order, arrays, [names])
+    for (array, _), expected in zip(arrays, wanted, strict=True):
+        assert_array_equal(array, expected)
+    assert_array_equal(names, renamed)
+
+
+@pytest.mark.parametrize(
+    "order, array, axis",
+    [([0, 0, 1], np.zeros(3), 0), ([2, 1, 0], np.zeros(4), 0), ([2, 1, 0], np.zeros((3, 2)), 1),
+     ([2, 1, 0], np.zeros((3, 2)).T, 1), ([2, 1, 0], np.zeros((2, 2, 3)), 2)],
+)
+def test_reorder_changes_nothing_if_something_is_wrong(order, array, axis):
+    right = np.arange(3)
+    with pytest.raises(ValueError, match="permutation|axis|contiguous"):
+        reorder(np.array(order, np.int32), [(right, 0), (array, axis)], [])
+    assert_array_equal(right, np.arange(3))
+
+
+# ---- networks --------------------------------------------------------------------------------
+
+
+def fitted(**params):
+    params = {"max_iter": 3, "alpha": 0.01, **params}
+    return quick((120, 90), **params).fit(X, Y)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(
+    "params",
+    [{"hash_search": "scan"}, {"hash_search": "cells"}, {"hash_search": "tables"},
+     {"hash_search": "tables", "hash_ranking": "collisions", "hash_family": "simple_lsh"}],
+    ids=str,
+)
+def test_sorted_networks_compute_the_same(params, solver):
+    estimator = fitted(solver=solver, **params)
+    network = estimator._network
+    layers = network.state["layers"]
+    layers[0]["visits"][:] = np.random.default_rng(0).integers(0, 50, 120)
+    before = estimator.set_params(inference="exact").predict_proba(X)
+    visits = [layer["visits"].copy() for layer in layers[:-1]]
+    for index in (0, 1):
+        network.sort_nodes(index)
+        assert_array_equal(layers[index]["visits"], np.sort(visits[index])[::-1] // 2)
+        assert_array_equal(visits[index][layers[index]["nodes"]] // 2, layers[index]["visits"])
+    assert_allclose(estimator.predict_proba(X), before, atol=1e-5)
+    for index in (0, 1):
+        assert_sketches_follow_weights(estimator, index)
+        if params["hash_search"] == "cells":
+            assert_cells_follow_weights(estimator, index)
+        elif params["hash_search"] == "tables":
+            assert_codes_follow_weights(estimator, index)
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("search", ["scan", "cells", "tables"])
+def test_sketches_move_with_their_nodes(search, solver):
+    often = fitted(solver=solver, hash_search=search, max_iter=2)
+    for index in (0, 1):
+        assert_sketches_follow_weights(often, index)
+        nodes = often._network.state["layers"][index]["nodes"]
+        assert (nodes != np.sort(nodes)).any()
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_order_has_no_part_in_learning(monkeypatch, solver):
+    """Exact selection: sorted networks learn the same but for rounding, node by node."""
+    monkeypatch.setattr("sklearn_lsh._calibration.LONGEST_SHARE", 1)
+    params = {"solver": solver, "max_iter": 1, "activation": "tanh", "active_fraction": [119, 89]}
+    plain = fitted(**params)
+    monkeypatch.setattr("sklearn_lsh._rehash.FIRST_SORTING", 32)
+    monkeypatch.setattr("sklearn_lsh._rehash.LONGEST_SORTING", 32)
+    other = fitted(**params)
+    first, second = (layer["nodes"] for layer in other._network.state["layers"][:2])
+    assert (first != np.arange(120)).any()
+    assert_allclose(other.coefs_[0], plain.coefs_[0][:, first], atol=2e-3)
+    assert_allclose(other.coefs_[1], plain.coefs_[1][first][:, second], atol=2e-3)
+    assert_allclose(other.coefs_[2], plain.coefs_[2][second], atol=2e-3)
+    assert_allclose(other.loss_, plain.loss_, rtol=1e-3)
+
+
+@pytest.mark.usefixtures("often")
+def test_early_stopping_keeps_its_weights_in_their_places():
+    params = {"early_stopping": True, "max_iter": 20, "n_iter_no_change": 3, "tol": 0.5}
+    estimator = quick((120, 90), hash_search="scan", **params).fit(X, Y)
+    best = estimator.best_validation_score_
+    assert estimator.score(X, Y) > best - 0.1
+    for index in (0, 1):
+        assert_sketches_follow_weights(estimator, index)
+
+
+def test_a_snapshot_is_restored_in_any_order():
+    estimator = fitted(inference="exact")
+    network, before = estimator._network, estimator.predict_proba(X)
+    snapshot = network.snapshot()
+    for index in (0, 1):
+        layer = network.state["layers"][index]
+        layer["visits"][:] = np.random.default_rng(index).permutation(len(layer["visits"]))
+        network.sort_nodes(index)
+        layer["weights"] += 1
+    network.restore(snapshot)
+    assert_allclose(estimator.predict_proba(X), before, atol=1e-5)
+
+
+@pytest.mark.usefixtures("often")
+def test_going_on_after_a_reload_is_going_on():
+    one = quick((120, 90)).fit(X, Y)
+    other = pickle.loads(pickle.dumps(one))
+    assert same_model(one.partial_fit(X, Y), other.partial_fit(X, Y))
