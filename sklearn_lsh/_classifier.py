@@ -163,7 +163,8 @@ default="lsh"
     classes_ : ndarray of shape (n_classes,)
         Class labels; for multi-label targets the column numbers.
     coefs_ : list of ndarray of shape (n_in, n_out), float32
-        Weights of each layer, views of the network's own.
+        Weights of each layer, views of the network's own. Training sorts the nodes of hashed
+        layers by use, so that a node may not stay in its place.
     intercepts_ : list of ndarray of shape (n_out,), float32
         Intercepts of each layer.
     history_ : dict of ndarray
