@@ -12,7 +12,8 @@ from test_gradients import twin
 from test_hashing import assert_codes_follow_weights, assert_sketches_follow_weights
 
 from sklearn_lsh import LSHMLPClassifier
-from sklearn_lsh.core.engine import OPENMP
+from sklearn_lsh._data import as_rows
+from sklearn_lsh.core.engine import OPENMP, Targets
 from sklearn_lsh.core.optimizers import SOLVERS
 from sklearn_lsh.core.selection import SELECTIONS
 
@@ -204,3 +205,13 @@ def test_pace_does_not_decide_who_waits_for_whom(simulate, monkeypatch):
         monkeypatch.setattr("sklearn_lsh._pace.CALL_SECONDS", seconds)
         models.append(quick(hash_search="scan", max_iter=2, batch_size=3).fit(X, Y))
     assert same_model(*models)
+
+
+@pytest.mark.parametrize("lock_free", [False, True])
+def test_a_batch_that_finds_no_room_is_refused(lock_free):
+    """The memory of examples in hand is guarded by the engine itself."""
+    network = quick(max_iter=1).fit(X, Y)._network
+    targets = Targets(np.arange(len(X) + 1), Y.astype(np.int32))
+    work = as_rows(X), targets, np.arange(len(X)), 0, len(X), 0, network.engine.workspaces(2, 3)
+    with pytest.raises(ValueError, match="examples in a workspace for 3"):
+        network.engine.train(*work, 4 if lock_free else 7, lock_free)

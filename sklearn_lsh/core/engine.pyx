@@ -88,6 +88,13 @@ cdef class Engine:
         if rows.n_features != n_in:
             raise ValueError(f"rows of {rows.n_features} features in a network for {n_in}")
 
+    def check_slots(self, workspaces, n_examples):
+        """The last guard of their number: each workspace has room for so many examples."""
+        cdef Workspace ws
+        for ws in workspaces:
+            if n_examples > ws.space.n_slots:
+                raise ValueError(f"{n_examples} examples in a workspace for {ws.space.n_slots}")
+
     cdef void load(self, Rows rows, Py_ssize_t i, Example *e, Scratch *s) noexcept nogil:
         """Row i as the input of the first layer."""
         rows.load(i, &e.row)
@@ -151,7 +158,9 @@ cdef class Engine:
         cdef Pass p
         cdef Py_ssize_t t, end
         cdef int thread, n_threads = len(workspaces)
+        cdef Py_ssize_t most = min(batch, stop - start)
         self.check_rows(rows)
+        self.check_slots(workspaces, most if lock_free else (most + n_threads - 1) // n_threads)
         p.row, p.seed, p.batch = <const int64_t *> borrow(order, "i8"), seed, batch
         cdef Space **spaces = gather(workspaces)
         with nogil:
@@ -213,6 +222,7 @@ cdef class Engine:
         cdef Py_ssize_t t = start, end
         cdef int worker, n = len(workspaces)
         self.check_rows(rows)
+        self.check_slots(workspaces, min(batch, stop - start))
         p.row, p.seed, p.batch = <const int64_t *> borrow(order, "i8"), seed, batch
         cdef Space **spaces = gather(workspaces)
         with nogil:
