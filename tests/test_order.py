@@ -118,9 +118,9 @@ def test_order_has_no_part_in_learning(monkeypatch, solver):
     other = fitted(**params)
     first, second = (layer["nodes"] for layer in other._network.state["layers"][:2])
     assert (first != np.arange(120)).any()
-    assert_allclose(other.coefs_[0], plain.coefs_[0][:, first], atol=2e-3)
-    assert_allclose(other.coefs_[1], plain.coefs_[1][first][:, second], atol=2e-3)
-    assert_allclose(other.coefs_[2], plain.coefs_[2][second], atol=2e-3)
+    assert_allclose(other.coefs_[0], plain.coefs_[0][:, first], atol=5e-3)
+    assert_allclose(other.coefs_[1], plain.coefs_[1][first][:, second], atol=5e-3)
+    assert_allclose(other.coefs_[2], plain.coefs_[2][second], atol=5e-3)
     assert_allclose(other.loss_, plain.loss_, rtol=1e-3)
 
 
