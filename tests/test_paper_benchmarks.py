@@ -94,3 +94,17 @@ def test_figures_and_claims(paper, tmp_path, capsys):
     assert (tmp_path / "sustainability_2_hidden.png").stat().st_size > 10_000
     lines = paper("claims").table(tmp_path)
     assert {line["ours"] for line in lines} == {"not run"}  # trials support no claim
+
+
+def test_searches(paper, tmp_path):
+    """Every way to search is trained, with the rates found for hashing and the dense network."""
+    pytest.importorskip("matplotlib")
+    module = paper("searches")
+    module.main([
+        "--results", str(tmp_path), "--figures", str(tmp_path), "--depths", "2", "--shares", "0.1",
+        "--width", "60", "--n-train", "150", "--n-test", "100", "--epochs", "2",
+    ])
+    lines = paper("_runs").read(tmp_path / "searches.csv")
+    assert [line["search"] for line in lines] == list(module.SEARCHES)
+    assert all(float(line["accuracy"]) > 0.05 for line in lines)
+    assert (tmp_path / "searches.png").stat().st_size > 5_000
