@@ -96,7 +96,9 @@ class Renewal:
         basis, spent = family.basis(self.inputs, longest, self.rng)
         mean, directions = basis[0], basis[1].astype(np.float32)
         # The intercept's coordinate leads here: sketches of all lengths have it.
-        nodes = np.column_stack([intercepts + weights @ mean, weights @ directions])
+        # In float32: a mean of doubles would make a copy of all weights in double precision.
+        offsets = intercepts + weights @ mean.astype(np.float32)
+        nodes = np.column_stack([offsets, weights @ directions])
         nodes = nodes.astype(np.float32)
         queries = self.held_out @ directions - mean @ directions
         queries = np.column_stack([np.ones(len(queries)), queries]).astype(np.float32)
