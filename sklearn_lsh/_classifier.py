@@ -672,7 +672,7 @@ default="lsh"
         workspaces = network.engine.workspaces(
             min(self._n_threads(), max(1, rows.n_rows)), int(np.clip(rows.n_rows, 1, TOGETHER))
         )
-        pace, done = Pace(), 0
+        pace, done = Pace(TOGETHER), 0
 
         def predict(start, stop):
             return network.engine.predict(rows, start, stop, outputs, workspaces)

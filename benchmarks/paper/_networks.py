@@ -84,7 +84,7 @@ def trained(clf, data, epochs):
         if not passed(clf, data.X_train, data.y_train, classes):
             diverged = epoch
             break
-        accuracies.append(clf.score(data.X_test, data.y_test))
+        accuracies.append(scored(clf, data.X_test, data.y_test))
         if clf.selection == "lsh":
             recalls.append(active_set_recall(clf, data.X_test[:RECALL_ROWS]))
     found = dict.fromkeys(TRAINED, "") | {
@@ -107,6 +107,16 @@ def trained(clf, data, epochs):
         # The first epoch starts with random weights, among which no node stands out.
         found["lowest_recall"] = spaced(np.min(recalls[1:] or recalls, axis=0))
     return found
+
+
+def scored(clf, X, y):
+    """Accuracy; 0 where weights have grown so large that outputs overflow."""
+    try:
+        return clf.score(X, y)
+    except ValueError as error:
+        if "overflow" not in str(error):
+            raise
+        return 0.0
 
 
 def passed(clf, X, y, classes):

@@ -9,7 +9,7 @@ at the nearest of two.
 import sys
 
 import numpy as np
-from _networks import BATCH, network, passed, rows
+from _networks import BATCH, network, passed, rows, scored
 from _runs import Results, execute
 
 from sklearn_lsh.core.optimizers import SOLVERS
@@ -106,5 +106,5 @@ def held_out(candidate):
     for _ in range(EPOCHS):
         if not passed(clf, data.X_train[:n], data.y_train[:n], classes):
             return {"held_out_accuracy": 0.0, "title": data.title}
-        accuracy = clf.score(data.X_train[n:], data.y_train[n:])
+        accuracy = scored(clf, data.X_train[n:], data.y_train[n:])
     return {"held_out_accuracy": round(accuracy, 5), "title": data.title}

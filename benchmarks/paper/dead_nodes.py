@@ -37,7 +37,7 @@ def run(config):
         for start in range(0, len(X), EVERY):
             chosen = order[start : start + EVERY]
             passed(clf, X[chosen], y[chosen], classes)
-            now = [layer["used"] > 0 for layer in clf._network.state["layers"][:-1]]
+            now = [used_by_name(layer) for layer in clf._network.state["layers"][:-1]]
             used = now if used is None else [a | b for a, b in zip(used, now, strict=True)]
             if config["revived"]:
                 revive(clf, X[rng.choice(len(X), SAMPLE)])
@@ -47,6 +47,12 @@ def run(config):
         "loss": f"{clf.history_['loss'][-1]:.4f}",
         "title": data.title, "rows": len(X),
     }
+
+
+def used_by_name(layer):
+    """Which nodes were active, in an order that sorting the nodes does not change."""
+    used = layer["used"] > 0
+    return used[np.argsort(layer["nodes"])] if "nodes" in layer else used
 
 
 def revive(clf, inputs):
