@@ -5,8 +5,11 @@ import types
 from collections import namedtuple
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+
+from sklearn_lsh import LSHMLPClassifier
 
 PAPER = Path(__file__).parent.parent / "benchmarks" / "paper"
 DataSet = namedtuple("DataSet", "name title X_train y_train X_test y_test")
@@ -108,3 +111,24 @@ def test_searches(paper, tmp_path):
     assert [line["search"] for line in lines] == list(module.SEARCHES)
     assert all(float(line["accuracy"]) > 0.05 for line in lines)
     assert (tmp_path / "searches.png").stat().st_size > 5_000
+
+
+def test_dead_nodes_are_told_by_name(paper):
+    """Nodes change their places while a network is trained."""
+    pytest.importorskip("matplotlib")
+    layer = {"used": np.array([1, 0, 0, 1]), "nodes": np.array([2, 0, 1, 3])}
+    assert paper("dead_nodes").used_by_name(layer).tolist() == [False, False, True, True]
+    del layer["nodes"]
+    assert paper("dead_nodes").used_by_name(layer).tolist() == [True, False, False, True]
+
+
+def test_overflowing_outputs_score_nothing(paper):
+    X, y = load_digits(return_X_y=True)
+    clf = LSHMLPClassifier((60,), max_iter=1, random_state=0).fit(X / 16, y)
+    scored = paper("_networks").scored
+    assert scored(clf, X / 16, y) == clf.score(X / 16, y) > 0.5
+    clf.coefs_[1][:] = 1e30
+    clf.coefs_[0][:] = 1e30
+    assert scored(clf, X / 16, y) == 0
+    with pytest.raises(ValueError, match="features"):
+        scored(clf, X[:, :3], y)
