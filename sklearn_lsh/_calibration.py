@@ -16,12 +16,12 @@ from .core.hashing import MOST_PROBES, Subspace, probe_templates
 
 # Share of the exact top nodes that the short list shall hold on the sample, if nothing calls
 # for more; the share of these that the visited cells shall hold, and the probed buckets.
-RECALL = 0.99
+RECALL = 0.985
 CELL_RECALL = 0.975
 TABLE_RECALL = 0.95
 # Longest short list, in multiples of the active set or as a share of the layer. Where it finds
 # too few, exact activations of all nodes may cost this factor more.
-LONGEST_LIST = 4
+LONGEST_LIST = 6
 LONGEST_SHARE = 0.2
 EXACTNESS_MAY_COST = 4
 # Recalls this near each other are equal: the cheaper sketch is taken.

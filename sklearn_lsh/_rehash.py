@@ -19,12 +19,13 @@ RECALL_NODES = 2**22
 # Recall this far below what was wanted and reached calls for a renewal, one that aims for the
 # highest recall. So does recall this far above what the last renewal reached, since it could be
 # had for less.
-DRIFT = 0.02
+DRIFT = 0.01
 SURPLUS = 0.01
 HIGHEST_RECALL = 0.997
 # Examples between two measurements: doubled where nothing drifted, halved where recall fell,
-# unless renewals would then take more than this share of all multiplications. After a gap of
-# CALM_GAP without a fall, layers aim no higher than usual again.
+# quartered where less recall is aimed for or exact activations are given up, unless renewals
+# would then take more than this share of all multiplications. After a gap of CALM_GAP without a
+# fall, layers aim no higher than usual again.
 SHORTEST_GAP = 512
 CALM_GAP = 8192
 LONGEST_GAP = 32768
@@ -163,12 +164,22 @@ class Rehasher:
         after = self._recall(rows, held_out) if drifted else found
         for index in due:
             gap = clock["look_gap"][index]
-            gap = gap // 2 if self._fell(index, found[index]) else 2 * gap
+            if self._fell(index, found[index]):
+                gap //= 2
+            elif index in drifted and self._estimates(index):
+                gap //= 4  # will find less from now on; how fast it drifts then is not known
+            else:
+                gap *= 2
             gap = max(gap, self._affordable_gap(spent[index]))
             clock["look_gap"][index] = int(np.clip(gap, SHORTEST_GAP, LONGEST_GAP))
             clock["look_at"][index] = self.network.state["n_seen"] + clock["look_gap"][index]
         for index in drifted:
             clock["reached"][index] = after[index]
+
+    def _estimates(self, index):
+        """Whether a layer aims for a recall, and below that of exact activations."""
+        selector = self.network.hidden_layers[index].selector
+        return selector.aims and not selector.exhaustive
 
     def _fell(self, index, found):
         """Whether a layer finds less than its last renewal reached, and less than is wanted."""

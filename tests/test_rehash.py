@@ -62,7 +62,7 @@ def test_hash_functions_rest_while_recall_holds(monkeypatch):
     for _ in range(8):
         assert course.measure(0.97) == []
         gaps.append(course.clock["look_gap"][0])
-    assert gaps == [min(SHORTEST_GAP * 2**i, LONGEST_GAP) for i in range(2, 10)]
+    assert gaps == [min(SHORTEST_GAP * 2**i, LONGEST_GAP) for i in range(1, 9)]
 
 
 @pytest.mark.parametrize(
@@ -93,14 +93,14 @@ def test_a_fall_halves_the_gap_and_aims_higher(monkeypatch):
     assert course.clock["look_gap"][0] == SHORTEST_GAP
 
 
-def test_a_rise_doubles_the_gap_and_aims_as_usual(monkeypatch):
+def test_a_rise_quarters_the_gap_and_aims_as_usual(monkeypatch):
     course = Course(monkeypatch)
     course.measure(0.8)
+    course.calm(4096)
     assert course.clock["aim"][0] > RECALL
-    gap = course.clock["look_gap"][0]
     assert course.measure(0.995, after=0.975) == [0]
     assert course.clock["aim"] == [RECALL]
-    assert course.clock["look_gap"][0] == 2 * gap
+    assert course.clock["look_gap"][0] == 1024
 
 
 def test_calm_layers_aim_as_usual_again(monkeypatch):
@@ -109,7 +109,7 @@ def test_calm_layers_aim_as_usual_again(monkeypatch):
     course.calm(CALM_GAP)
     assert course.measure(0.969) == [0]
     assert course.clock["aim"] == [RECALL]
-    assert course.clock["look_gap"][0] == 2 * CALM_GAP  # nothing fell by more than chance
+    assert course.clock["look_gap"][0] == CALM_GAP // 4  # it will find less from now on
     assert course.measure(0.969) == []
 
 
@@ -119,7 +119,7 @@ def test_only_the_layers_that_drifted_are_renewed(monkeypatch):
     assert course.measure(0.97, 0.9) == [1]
     assert course.clock["reached"] == [0.97, 0.97]
     assert course.clock["aim"][0] == RECALL < course.clock["aim"][1]
-    assert course.clock["look_gap"] == [4 * SHORTEST_GAP, SHORTEST_GAP]
+    assert course.clock["look_gap"] == [2 * SHORTEST_GAP, SHORTEST_GAP]
     # The second is looked at more often now, and the first only when it is its turn.
     course.recall, course.after, course.renewed = [0.9, 0.9], 0.97, []
     course.network.state["n_seen"] = course.clock["look_at"][1]
