@@ -11,10 +11,10 @@ stand in.
 
 import argparse
 import csv
-from ast import literal_eval
 from itertools import product
 
 import numpy as np
+from _command_line import parameters, value
 from _data import load_images
 
 from sklearn_lsh import LSHMLPClassifier
@@ -47,14 +47,6 @@ RECALL_ROWS = 1000
 CANDIDATE_ROWS = 200
 
 
-def value(text):
-    """A parameter's value from the command line: a Python literal, or else a string."""
-    try:
-        return literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
 def arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -76,7 +68,7 @@ def arguments():
 def configurations(args):
     """Names and estimators."""
     common, varied = TABLES[args.table] if args.table else ({}, {})
-    common = common | {k: value(v) for k, v in (s.split("=", 1) for s in args.set)}
+    common = common | parameters(args.set)
     varied = varied | {
         k: [value(v) for v in vs.split(",")] for k, vs in (s.split("=", 1) for s in args.vary)
     }

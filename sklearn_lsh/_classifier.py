@@ -170,7 +170,8 @@ default="lsh"
     history_ : dict of ndarray
         One row per epoch: ``loss``, ``seconds``, ``active_fraction`` and ``dead_nodes``
         (one column per hidden layer), ``multiplications`` (those performed over those of the
-        dense network, see the user guide), ``validation_score`` (NaN without early stopping).
+        dense network, see the user guide), ``validation_score`` (NaN without early stopping),
+        ``stage_seconds`` (n_layers, 4), see the user guide.
     hash_search_ : list of str
         For each hidden layer "scan", "cells" or "tables"; "exact" where hashing would save
         nothing. Only with ``selection="lsh"``.

@@ -205,7 +205,7 @@ class Rehasher:
         """Each hidden layer's share of the exact top nodes that its selection finds."""
         if not any(self.network.hidden_layers[index].selector.aims for index in self.hashed):
             return [0.0] * len(self.network.hidden_layers)
-        found, wanted = self.network.engine.recall(rows, held_out, self.workspaces[0])
+        found, wanted = self.network.engine.recall(rows, held_out, self.workspaces)
         return [float(f) for f in found / np.maximum(wanted, 1)]
 
     def note_cost(self, multiplications, examples):

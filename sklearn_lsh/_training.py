@@ -195,6 +195,7 @@ class Trainer:
         record = {
             "loss": total["loss"] / total["weight"] if total["weight"] else 0.0,
             "seconds": seconds,
+            "stage_seconds": total["seconds"],
             "active_fraction": total["n_active"] / examples / sizes,
             "multiplications": spent / examples / network.settings.dense_multiplications,
             "dead_nodes": np.array([np.count_nonzero(a["used"] == 0) for a in hidden]),

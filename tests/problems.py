@@ -39,7 +39,7 @@ def _frozen(estimator):
 
 def _bits(value):
     if isinstance(value, dict):
-        return {k: _bits(v) for k, v in value.items() if k != "seconds"}
+        return {k: _bits(v) for k, v in value.items() if "seconds" not in k}
     if isinstance(value, (list, tuple)):
         return [_bits(v) for v in value]
     if isinstance(value, np.ndarray):

@@ -69,9 +69,11 @@ def test_history_has_a_row_an_epoch():
     history = quick((120, 90), active_fraction=[20, 0.3], max_iter=4).fit(X, Y).history_
     assert {k: v.shape for k, v in history.items()} == {
         "loss": (4,), "seconds": (4,), "active_fraction": (4, 2), "multiplications": (4,),
-        "dead_nodes": (4, 2), "validation_score": (4,),
+        "dead_nodes": (4, 2), "validation_score": (4,), "stage_seconds": (4, 3, 4),
     }
     assert (history["seconds"] > 0).all()
+    assert (history["stage_seconds"] > 0).all()
+    assert (history["stage_seconds"].sum(axis=(1, 2)) < history["seconds"]).all()
     assert (history["multiplications"] > 0).all()
     assert (history["dead_nodes"] < [120, 90]).all()
     assert np.isnan(history["validation_score"]).all()

@@ -278,6 +278,8 @@ def test_auto_search_takes_what_costs_less(monkeypatch, cost, chosen):
     monkeypatch.setattr("sklearn_lsh._renewal.choose_cells", priced)
     monkeypatch.setattr("sklearn_lsh._renewal.CELLS_WIDTH", 100)
     monkeypatch.setattr(Rehasher, "_has_drifted", lambda *_: True)  # choose at every look
+    # Trying cells costs something, which must not put off the next look.
+    monkeypatch.setattr("sklearn_lsh._rehash.BUDGET", np.inf)
     auto, asked = (quick(solver="adagrad", hash_search=s).fit(X, Y) for s in ("auto", chosen))
     assert auto.hash_search_ == [chosen]
     assert auto.score(X, Y) > 0.8

@@ -192,6 +192,19 @@ def test_row_dots(n, d):
     assert out[n] == last
 
 
+@pytest.mark.parametrize("d", [1, 15, 16, 17, 32, 48, 64, 100])
+@pytest.mark.parametrize("n", [0, 1, 2, 50])
+@pytest.mark.parametrize("numbered", [False, True])
+def test_row_sums(n, d, numbered):
+    rng = np.random.default_rng([n, d])
+    rows, val, out = floats(rng, 60, d), floats(rng, n), floats(rng, d + 1)
+    idx = rng.permutation(60)[:n].astype(np.int32) if numbered else None
+    wanted = out.astype(float)
+    wanted[:d] += val @ rows[np.arange(n) if idx is None else idx].astype(float)
+    kernels.row_sums(rows, idx, val, out)
+    assert_allclose(out, wanted, rtol=1e-4, atol=1e-5)
+
+
 @over_sizes
 def test_max_abs_and_sum_squares(n):
     x = floats(np.random.default_rng(n), n)

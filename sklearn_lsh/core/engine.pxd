@@ -28,7 +28,7 @@ cdef class Engine:
     cdef void load(self, Rows rows, Py_ssize_t i, Example *e, Scratch *s) noexcept nogil
     cdef SparseVec* input_of(self, int l, Example *e) noexcept nogil
     cdef void forward(
-        self, int l, bint inference, Example *examples, int32_t n, Scratch *s
+        self, int l, bint inference, Example *examples, int32_t n, Space *space
     ) noexcept nogil
     cdef void train_alone(
         self, Rows rows, Targets targets, const Pass *p, Py_ssize_t start, Py_ssize_t stop,
@@ -43,4 +43,7 @@ cdef class Engine:
     cdef void update(self, Space **spaces, int owner, int n_owners) noexcept nogil
     cdef int32_t predict_some(
         self, Rows rows, Py_ssize_t start, Py_ssize_t stop, double *p, Space *space
+    ) noexcept nogil
+    cdef void count_hits(
+        self, Rows rows, Py_ssize_t i, int32_t *hits, Space *space
     ) noexcept nogil

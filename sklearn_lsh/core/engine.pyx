@@ -14,6 +14,7 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport isfinite
 from libc.stdlib cimport calloc, free
 
+from .clock cimport seconds_now
 from .layer cimport Layer
 from .losses cimport Loss
 from .lsh cimport LSHSelector
@@ -21,7 +22,7 @@ from .rows cimport Rows
 from .types cimport (
     LayerBuffers, Scratch, SparseVec, borrow, int32_t, int64_t, ints, mix, real, reals, uint64_t,
 )
-from .workspace cimport Example, Space, Workspace
+from .workspace cimport BACKWARD, FORWARD, N_STAGES, SELECT, UPDATE, Example, Space, Workspace
 
 cdef extern from *:
     """
@@ -35,6 +36,10 @@ cdef extern from *:
 
 #: Whether passes can run on several threads (the build found OpenMP).
 OPENMP = bool(LSH_OPENMP)
+
+#: What the time of a pass goes to, layer by layer: proposing nodes and choosing among them;
+#: their activations; gradients (at the top layer the loss's, too); updates.
+STAGES = ("select", "forward", "backward", "update")
 
 
 cdef class Targets:
@@ -107,10 +112,13 @@ cdef class Engine:
         return &e.layers[l - 1].out
 
     cdef void forward(
-        self, int l, bint inference, Example *examples, int32_t n, Scratch *s
+        self, int l, bint inference, Example *examples, int32_t n, Space *space
     ) noexcept nogil:
         """Some examples through layer l: rows that stay in the cache serve all of them."""
         cdef void *layer = self.layer_pointers[l]
+        cdef Scratch *s = &space.scratch
+        cdef double *seconds = space.seconds + l * N_STAGES
+        cdef double started = seconds_now(), proposed, computed
         cdef int32_t b, row = 0, stop, n_rows = (<Layer> layer).store.n_out
         cdef int32_t together = n_rows if n == 1 else (<Layer> layer).rows_together(1)
         cdef Example *e
@@ -120,17 +128,21 @@ cdef class Engine:
             s.rng = e.rng
             (<Layer> layer).propose(inference, self.input_of(l, e), &e.layers[l], s)
             e.rng = s.rng
+        proposed = seconds_now()
         while row < n_rows:
             stop = min(n_rows, row + together)
             for b in range(n):
                 e = &examples[b]
                 (<Layer> layer).activate(row, stop, self.input_of(l, e), &e.layers[l], s)
             row = stop
+        computed = seconds_now()
         for b in range(n):
             e = &examples[b]
             s.rng = e.rng
             (<Layer> layer).settle(inference, &e.layers[l], s)
             e.rng = s.rng
+        seconds[SELECT] += proposed - started + seconds_now() - computed
+        seconds[FORWARD] += computed - proposed
 
     # ---- training --------------------------------------------------------------------
 
@@ -248,6 +260,7 @@ cdef class Engine:
         cdef Py_ssize_t t
         cdef int32_t b, n = 0
         cdef int l, top = self.n_hidden
+        cdef double before, now
         for b in range(space.n_slots):
             space.examples[b].waits = False
         t = start
@@ -262,7 +275,8 @@ cdef class Engine:
             n += 1
             t += step
         for l in range(top + 1):
-            self.forward(l, False, space.examples, n, s)
+            self.forward(l, False, space.examples, n, space)
+        before = seconds_now()
         for b in range(n):
             e = &space.examples[b]
             for l in range(top):
@@ -276,6 +290,9 @@ cdef class Engine:
                     (<Layer> self.layer_pointers[l]).describe(self.input_of(l, e), &e.layers[l])
                     if l > 0:
                         self.pull_back(l, e, s)
+            now = seconds_now()
+            space.seconds[l * N_STAGES + BACKWARD] += now - before
+            before = now
 
     cdef void pull_back(self, int l, Example *e, Scratch *s) noexcept nogil:
         """The deltas of layer l - 1, given those of layer l."""
@@ -309,17 +326,19 @@ cdef class Engine:
     cdef void update(self, Space **spaces, int owner, int n_owners) noexcept nogil:
         """Apply the gradients that wait in n_owners spaces to the rows of one of the owners.
 
-        Owners take turns tile by tile; a row gets its updates in the order of the examples.
+        Owners take turns tile by tile, to and fro, since the first are the busiest; a row gets
+        its updates in the order of the examples.
         """
         cdef void *layer
         cdef Example *e
         cdef int l, thread
-        cdef int32_t b, row, stop, together, n_rows
+        cdef int32_t b, row, stop, together, n_rows, turn
+        cdef double before = seconds_now(), now
         for l in range(self.n_hidden, -1, -1):
             layer = self.layer_pointers[l]
             n_rows = (<Layer> layer).store.n_out
             together = (<Layer> layer).rows_together(n_owners)
-            row = owner * together
+            turn, row = owner, owner * together
             while row < n_rows:
                 stop = min(n_rows, row + together)
                 for b in range(spaces[0].n_slots):
@@ -329,7 +348,11 @@ cdef class Engine:
                             row, stop, &e.layers[l], &spaces[owner].scratch
                         ):
                             e.refused = True  # whichever owner finds out
-                row += n_owners * together
+                turn = n_owners - 1 - turn
+                row += (2 * turn + 1) * together
+            now = seconds_now()
+            spaces[owner].seconds[l * N_STAGES + UPDATE] += now - before
+            before = now
 
     def spent(self, list workspaces):
         """Multiplications and training examples since the last call of ``totals``."""
@@ -341,7 +364,11 @@ cdef class Engine:
         return multiplications, n_examples
 
     def totals(self, list workspaces):
-        """What the passes since the last call counted, over all threads; starts anew."""
+        """What the passes since the last call counted, over all threads; starts anew.
+
+        ``seconds`` are of threads, not of the clock: a row for each layer, a column for each of
+        STAGES.
+        """
         cdef Workspace ws
         cdef Example *e
         cdef int l
@@ -349,6 +376,7 @@ cdef class Engine:
         total = {
             "loss": 0.0, "weight": 0.0, "n_examples": 0, "n_refused": 0, "multiplications": 0,
             "n_active": np.zeros(self.n_hidden, np.int64),
+            "seconds": np.zeros((len(self.layers), N_STAGES)),
         }
         for ws in workspaces:
             total["n_examples"] += ws.space.n_examples
@@ -357,6 +385,9 @@ cdef class Engine:
             for l in range(self.n_hidden):
                 total["n_active"][l] += ws.space.n_active[l]
                 ws.space.n_active[l] = 0
+            for l in range(len(self.layers) * N_STAGES):
+                total["seconds"].flat[l] += ws.space.seconds[l]
+                ws.space.seconds[l] = 0
             ws.space.n_examples = ws.space.n_refused = ws.space.scratch.multiplications = 0
         # In the order of a batch: the sum's rounding does not depend on the number of threads.
         for b in range(max([ws.space.n_slots for ws in workspaces])):
@@ -431,7 +462,7 @@ cdef class Engine:
         for b in range(n):
             self.load(rows, start + b, &space.examples[b], &space.scratch)
         for l in range(self.n_hidden + 1):
-            self.forward(l, True, space.examples, n, &space.scratch)
+            self.forward(l, True, space.examples, n, space)
         for b in range(n):
             out = &space.examples[b].layers[self.n_hidden]
             finite = True
@@ -477,7 +508,7 @@ cdef class Engine:
             with nogil:
                 self.load(rows, row[t], e, &ws.space.scratch)
                 for below in range(l + 1):
-                    self.forward(below, True, e, 1, &ws.space.scratch)
+                    self.forward(below, True, e, 1, &ws.space)
             found = buf.out.n if outputs else buf.active.n
             indptr[t + 1] = indptr[t] + found
             if found:
@@ -492,32 +523,36 @@ cdef class Engine:
             np.concatenate(values or empty).astype(np.float32, copy=False),
         )
 
-    def recall(self, Rows rows, nodes, Workspace ws):
+    def recall(self, Rows rows, nodes, list workspaces):
         """Per hidden layer: how many of the exact top nodes were selected, and of how many.
 
         Summed over the rows with the numbers ``nodes`` (int64), each layer judged on the input
-        it was really given. ``ws`` counts the multiplications.
+        it was really given. ``workspaces`` count the multiplications.
         """
         cdef const int64_t *row = <const int64_t *> borrow(nodes, "i8")
         cdef Py_ssize_t i, n = len(nodes)
-        cdef int l
-        cdef Example *e = ws.space.examples
-        cdef Scratch *s = &ws.space.scratch
+        cdef int n_threads = len(workspaces)
         self.check_rows(rows)
-        found = np.zeros(self.n_hidden, np.int64)
-        wanted = np.zeros(self.n_hidden, np.int64)
-        cdef int64_t *f = <int64_t *> borrow(found, "i8")
-        cdef int64_t *w = <int64_t *> borrow(wanted, "i8")
-        with nogil:
-            for i in range(n):
-                self.load(rows, row[i], e, s)
-                for l in range(self.n_hidden):
-                    self.forward(l, True, e, 1, s)
-                    f[l] += (<Layer> self.layer_pointers[l]).hits(
-                        self.input_of(l, e), &e.layers[l], s
-                    )
-                    w[l] += (<Layer> self.layer_pointers[l]).selector.n_active
-        return found, wanted
+        hits = np.zeros((n, self.n_hidden), np.int32)
+        cdef int32_t *hit = ints(hits)
+        cdef Space **spaces = gather(workspaces)
+        for i in prange(n, num_threads=n_threads, schedule="static", nogil=True):
+            self.count_hits(rows, row[i], hit + i * self.n_hidden, spaces[threadid()])
+        free(spaces)
+        wanted = [(<Layer> layer).selector.n_active for layer in self.layers[:-1]]
+        return hits.sum(axis=0, dtype=np.int64), n * np.array(wanted, np.int64)
+
+    cdef void count_hits(
+        self, Rows rows, Py_ssize_t i, int32_t *hits, Space *space
+    ) noexcept nogil:
+        cdef int l
+        cdef Example *e = space.examples
+        self.load(rows, i, e, &space.scratch)
+        for l in range(self.n_hidden):
+            self.forward(l, True, e, 1, space)
+            hits[l] = (<Layer> self.layer_pointers[l]).hits(
+                self.input_of(l, e), &e.layers[l], &space.scratch
+            )
 
 
 cdef Space** gather(list workspaces) except NULL:

@@ -72,12 +72,9 @@ cdef class HashFamily:
 
     cdef void sketch(self, SparseVec *x, real intercept, real *out) noexcept nogil:
         cdef int32_t t
-        cdef Py_ssize_t i
         for t in range(self.dim):
             out[t] = intercept * self.intercept_row[t]
-        for t in range(x.n):
-            i = t if x.idx == NULL else x.idx[t]
-            kernels.axpy(x.val[t], NULL, self.matrix + i * self.dim, self.dim, out)
+        kernels.row_sums(self.matrix, self.dim, x.idx, x.val, x.n, out)
 
     cdef void query(self, const real *sketch, real *q) noexcept nogil:
         cdef int32_t t

@@ -6,7 +6,7 @@ from .types cimport RunBuffer, SparseVec, int32_t, real, uint64_t
 
 cdef extern from "simd/kernels.h" nogil:
     int32_t RUN "LSH_RUN"
-    int32_t FULL_ENOUGH "LSH_FULL_ENOUGH"
+    int32_t LSH_MOST_RUNS(int32_t n) noexcept nogil
     ctypedef struct lsh_step:
         real delta
         real learning_rate
@@ -45,6 +45,10 @@ cdef extern from "simd/kernels.h" nogil:
         void (*row_dots)(
             const real *rows, int32_t n, int32_t d, const real *q, real *out
         ) noexcept nogil
+        void (*row_sums)(
+            const real *rows, int32_t d, const int32_t *idx, const real *val, int32_t n,
+            real *out
+        ) noexcept nogil
         real (*max_abs)(const real *x, int32_t n) noexcept nogil
         real (*sum_squares)(const real *x, int32_t n) noexcept nogil
         void (*sgd)(
@@ -67,7 +71,7 @@ cdef lsh_kernels *kernels
 
 cdef inline void write_runs(SparseVec *x, RunBuffer *room, int32_t width) noexcept nogil:
     """Add the runs to a sparse vector of so many coordinates, if it has any worth it."""
-    cdef int32_t most = min(x.n // FULL_ENOUGH, room.most)
+    cdef int32_t most = min(LSH_MOST_RUNS(x.n), room.most)
     x.n_runs = 0
     if width >= RUN:
         x.n_runs = kernels.find_runs(x.idx, x.val, x.n, width, most, room.run, room.val)

@@ -105,6 +105,11 @@ def row_dots(rows, q, out):
     kernels.row_dots(reals(rows), rows.shape[0], rows.shape[1], reals(q), reals(out))
 
 
+def row_sums(rows, idx, val, out):
+    """``out += val @ rows[idx]`` in place; idx None stands for the first rows."""
+    kernels.row_sums(reals(rows), rows.shape[1], _index(idx), reals(val), len(val), reals(out))
+
+
 def max_abs(x):
     """``max(abs(x))``, 0 if empty."""
     return kernels.max_abs(reals(x), len(x))

@@ -17,8 +17,11 @@ cdef class Optimizer:
     cdef int32_t step(
         self, const int32_t *ids, const real *delta, int32_t n, Input *u, real *applied
     ) noexcept nogil
-    cdef real reach(self, int32_t j, real delta, const Input *u) noexcept nogil
-    cdef real move_row(self, int32_t j, real delta, const Input *u) noexcept nogil
+    cdef real multiple(self, int32_t j, real delta, const Input *u) noexcept nogil
+    cdef real reach(self, real multiple, const Input *u) noexcept nogil
+    cdef void move_row(
+        self, int32_t j, real delta, real multiple, const Input *u
+    ) noexcept nogil
 
 
 cdef class PerWeight(Optimizer):

@@ -91,25 +91,32 @@ cdef class Optimizer:
         cdef int32_t t, refused = 0
         cdef real decay = 1 - self.learning_rate * self.alpha
         for t in range(n):
-            applied[t] = 0
+            applied[t] = self.multiple(ids[t], delta[t], u)
             # The comparison is false for NaN.
             if fabsf(delta[t]) * u.largest < LARGEST_GRADIENT and self.store.admit(
-                ids[t], self.reach(ids[t], delta[t], u)
+                ids[t], self.reach(applied[t], u)
             ):
                 if decay != 1:
                     self.store.shrink(ids[t], decay)
-                applied[t] = self.move_row(ids[t], delta[t], u)
+                self.move_row(ids[t], delta[t], applied[t], u)
             else:
+                applied[t] = 0
                 refused += 1
         return refused
 
-    cdef real reach(self, int32_t j, real delta, const Input *u) noexcept nogil:
-        """A bound on how far this update moves any weight of row j."""
+    cdef real multiple(self, int32_t j, real delta, const Input *u) noexcept nogil:
+        """The multiple of the input to subtract from row j, if the rule is linear."""
+        return self.learning_rate * delta
+
+    cdef real reach(self, real multiple, const Input *u) noexcept nogil:
+        """A bound on how far an update moves any weight of its row."""
         return 0
 
-    cdef real move_row(self, int32_t j, real delta, const Input *u) noexcept nogil:
-        """Update row j and its intercept; the multiple of x subtracted, if linear."""
-        return 0
+    cdef void move_row(
+        self, int32_t j, real delta, real multiple, const Input *u
+    ) noexcept nogil:
+        """Update row j and its intercept."""
+        pass
 
 
 cdef class PerWeight(Optimizer):
@@ -123,7 +130,9 @@ cdef class PerWeight(Optimizer):
         self.intercept_state = reals(state["intercept_state"])
         self.width = state["state"].size // (store.n_out * store.n_in)
 
-    cdef real move_row(self, int32_t j, real delta, const Input *u) noexcept nogil:
+    cdef void move_row(
+        self, int32_t j, real delta, real multiple, const Input *u
+    ) noexcept nogil:
         cdef lsh_step s
         cdef SparseVec intercept_input
         cdef real one = 1
@@ -136,7 +145,6 @@ cdef class PerWeight(Optimizer):
         intercept_input.idx, intercept_input.val, intercept_input.n = NULL, &one, 1
         s.inverse_scale = 1
         self.rule(&s, &intercept_input, self.store.intercepts + j, self.intercept_state + row)
-        return self.learning_rate * delta  # what SGD without momentum subtracts
 
     cdef void rule(
         self, const lsh_step *s, const SparseVec *x, real *w, real *state
@@ -157,8 +165,8 @@ cdef class SGD(PerWeight):
     cdef bint is_linear(self) noexcept nogil:
         return self.momentum == 0
 
-    cdef real reach(self, int32_t j, real delta, const Input *u) noexcept nogil:
-        return self.learning_rate * fabsf(delta) * u.largest / (1 - self.momentum)
+    cdef real reach(self, real multiple, const Input *u) noexcept nogil:
+        return fabsf(multiple) * u.largest / (1 - self.momentum)
 
     cdef void rule(
         self, const lsh_step *s, const SparseVec *x, real *w, real *state
@@ -178,7 +186,7 @@ cdef class Adagrad(PerWeight):
     def state_shapes(n_out, n_in):
         return {"state": (n_out, n_in, 2), "intercept_state": (n_out, 2)}
 
-    cdef real reach(self, int32_t j, real delta, const Input *u) noexcept nogil:
+    cdef real reach(self, real multiple, const Input *u) noexcept nogil:
         # |g| <= sqrt(G + g^2): a single step is at most lr, the geometric sum of them this.
         return self.learning_rate / (1 - self.momentum)
 
@@ -217,16 +225,18 @@ cdef class RowwiseAdagrad(Optimizer):
     def state_shapes(n_out, n_in):
         return {"row_squares": (n_out,)}
 
-    cdef real reach(self, int32_t j, real delta, const Input *u) noexcept nogil:
+    cdef real multiple(self, int32_t j, real delta, const Input *u) noexcept nogil:
         cdef real total = self.row_squares[j] + delta * delta * u.squared_norm
-        return self.learning_rate * fabsf(delta) * u.largest / sqrtf(total + ROW_START)
+        return self.learning_rate * delta / sqrtf(total + ROW_START)
 
-    cdef real move_row(self, int32_t j, real delta, const Input *u) noexcept nogil:
-        cdef real a
+    cdef real reach(self, real multiple, const Input *u) noexcept nogil:
+        return fabsf(multiple) * u.largest
+
+    cdef void move_row(
+        self, int32_t j, real delta, real multiple, const Input *u
+    ) noexcept nogil:
         self.row_squares[j] += delta * delta * u.squared_norm
-        a = self.learning_rate * delta / sqrtf(self.row_squares[j] + ROW_START)
-        self.store.subtract(j, a, u.x, u.intercept_input)
-        return a
+        self.store.subtract(j, multiple, u.x, u.intercept_input)
 
 
 SOLVERS = {"rowwise_adagrad": RowwiseAdagrad, "adagrad": Adagrad, "sgd": SGD}

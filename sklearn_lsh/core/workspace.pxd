@@ -14,12 +14,22 @@ cdef struct Example:
     double weight           # of those examples
 
 
+# What a pass does with a layer, as its time is reported (see STAGES in engine.pyx).
+cdef enum:
+    SELECT
+    FORWARD
+    BACKWARD
+    UPDATE
+    N_STAGES
+
+
 # What one thread works with during a pass. Nothing in it is written by others.
 cdef struct Space:
     Scratch scratch
     Example *examples
     int32_t n_slots         # how many examples there is room for
     int64_t *n_active       # per layer: active nodes, summed over examples
+    double *seconds         # per layer, N_STAGES each
     int64_t n_examples
     int64_t n_refused       # of them, with an update that was not wholly applied
 

@@ -57,6 +57,7 @@ cdef class Workspace:
         self.space.n_slots = <int32_t> n_slots
         self.space.examples = <Example *> take(&arena, n_slots, sizeof(Example))
         self.space.n_active = <int64_t *> take(&arena, len(layers), sizeof(int64_t))
+        self.space.seconds = <double *> take(&arena, len(layers) * N_STAGES, sizeof(double))
         for slot in range(n_slots):
             self.lay_out_example(
                 &unused if base == NULL else &self.space.examples[slot], &arena, layers

@@ -16,35 +16,37 @@
 #define SIMD_SUM(s) PRAGMA(omp simd reduction(+ : s))
 #define SIMD_MAX(m) PRAGMA(omp simd reduction(max : m))
 #define SIMD_RANGE(low, high) PRAGMA(omp simd reduction(min : low) reduction(max : high))
-/* Eight floats that are added to as one. */
+/* Eight floats, and what is done with them: as one vector, which may lie at any address. */
 typedef float lanes8 __attribute__((vector_size(32)));
+typedef float lanes8_anywhere __attribute__((vector_size(32), aligned(4), may_alias));
 #define LANES lanes8
 #define LANES_ZERO {0}
-#define LANES_ALL(x) (x)
+#define LANES_FILLED(x) ((x) - (lanes8) {0})
+#define LANES_AT(p) ((lanes8) *(const lanes8_anywhere *) (p))
+#define LANES_MORE(s, v, p) s += (v) * LANES_AT(p)
 #define LANES_ADD(s, v, p, i)                                                              \
     s += (v) * (lanes8) {p[0][i], p[1][i], p[2][i], p[3][i], p[4][i], p[5][i], p[6][i], p[7][i]}
 #define LANE(s, k) (s)[k]
-#if defined(__clang__) || __GNUC__ >= 12
-typedef float lanes8_anywhere __attribute__((vector_size(32), aligned(4), may_alias));
-/* Halving the lanes of two vectors: by these three in turn, the sums of eight. */
-#define SHUFFLE __builtin_shufflevector
-#define PAIR_SUMS(a, b)                                                                    \
-    (SHUFFLE(a, b, 0, 8, 2, 10, 4, 12, 6, 14) + SHUFFLE(a, b, 1, 9, 3, 11, 5, 13, 7, 15))
-#define QUAD_SUMS(a, b)                                                                    \
-    (SHUFFLE(a, b, 0, 1, 8, 9, 4, 5, 12, 13) + SHUFFLE(a, b, 2, 3, 10, 11, 6, 7, 14, 15))
-#define HALF_SUMS(a, b)                                                                    \
-    (SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15))
-#endif
 #else
 #define SIMD
 #define SIMD_SUM(s)
 #define SIMD_MAX(m)
 #define SIMD_RANGE(low, high)
 typedef struct { float lane[8]; } lanes8;
-static lanes8 lanes8_all(float x)
+static lanes8 lanes8_filled(float x)
 {
     const lanes8 v = {{x, x, x, x, x, x, x, x}};
     return v;
+}
+static lanes8 lanes8_at(const float *p)
+{
+    lanes8 v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+static void lanes8_more(lanes8 *s, lanes8 v, const float *p)
+{
+    for (int k = 0; k < 8; k++) s->lane[k] += v.lane[k] * p[k];
 }
 static void lanes8_add(lanes8 *s, lanes8 v, const float **p, int32_t i)
 {
@@ -52,9 +54,34 @@ static void lanes8_add(lanes8 *s, lanes8 v, const float **p, int32_t i)
 }
 #define LANES lanes8
 #define LANES_ZERO {{0}}
-#define LANES_ALL(x) lanes8_all(x)
+#define LANES_FILLED(x) lanes8_filled(x)
+#define LANES_AT(p) lanes8_at(p)
+#define LANES_MORE(s, v, p) lanes8_more(&(s), v, p)
 #define LANES_ADD(s, v, p, i) lanes8_add(&(s), v, p, i)
 #define LANE(s, k) (s).lane[k]
+#endif
+/* LANES_SUMS(v): the sums of eight vectors' lanes, as one vector. */
+#if defined(__clang__) || defined(__GNUC__) && __GNUC__ >= 12
+#define SHUFFLE __builtin_shufflevector
+#define PAIR_SUMS(a, b)                                                                    \
+    (SHUFFLE(a, b, 0, 8, 2, 10, 4, 12, 6, 14) + SHUFFLE(a, b, 1, 9, 3, 11, 5, 13, 7, 15))
+#define QUAD_SUMS(a, b)                                                                    \
+    (SHUFFLE(a, b, 0, 1, 8, 9, 4, 5, 12, 13) + SHUFFLE(a, b, 2, 3, 10, 11, 6, 7, 14, 15))
+#define HALF_SUMS(a, b)                                                                    \
+    (SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15))
+#define LANES_SUMS(v)                                                                      \
+    HALF_SUMS(QUAD_SUMS(PAIR_SUMS(v[0], v[1]), PAIR_SUMS(v[2], v[3])),                     \
+              QUAD_SUMS(PAIR_SUMS(v[4], v[5]), PAIR_SUMS(v[6], v[7])))
+#else
+static lanes8 lanes8_sums(const lanes8 *v)
+{
+    lanes8 sums = LANES_ZERO;
+    for (int k = 0; k < 8; k++)
+        LANE(sums, k) = ((LANE(v[k], 0) + LANE(v[k], 1)) + (LANE(v[k], 2) + LANE(v[k], 3))) +
+                        ((LANE(v[k], 4) + LANE(v[k], 5)) + (LANE(v[k], 6) + LANE(v[k], 7)));
+    return sums;
+}
+#define LANES_SUMS(v) lanes8_sums(v)
 #endif
 
 static inline int32_t trailing_zeros(uint64_t x)
@@ -89,11 +116,9 @@ static inline uint32_t above_baseline(const int32_t *key, int32_t bar)
 
 #define LEVEL(name) name##_baseline
 #define LEVEL_NAME "baseline"
-#define ROW_DOTS row_dots_baseline
 #include "kernels_impl.h"
 #undef LEVEL
 #undef LEVEL_NAME
-#undef ROW_DOTS
 
 #if (defined(__GNUC__) || defined(__clang__)) && (defined(__x86_64__) || defined(_M_X64))
 #define HAVE_X86_LEVELS 1
@@ -116,11 +141,9 @@ static inline uint32_t above_avx2(const int32_t *key, int32_t bar)
 
 #define LEVEL(name) name##_avx2
 #define LEVEL_NAME "avx2"
-#define ROW_DOTS row_dots_avx2
 #include "kernels_impl.h"
 #undef LEVEL
 #undef LEVEL_NAME
-#undef ROW_DOTS
 #if defined(__clang__)
 #pragma clang attribute pop
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,fma"))), apply_to = function)
@@ -136,12 +159,9 @@ static inline uint32_t above_avx512(const int32_t *key, int32_t bar)
 
 #define LEVEL(name) name##_avx512
 #define LEVEL_NAME "avx512"
-/* Short rows: adding up the lanes of a 512-bit register took twice as long. */
-#define ROW_DOTS row_dots_avx2
 #include "kernels_impl.h"
 #undef LEVEL
 #undef LEVEL_NAME
-#undef ROW_DOTS
 #if defined(__clang__)
 #pragma clang attribute pop
 #else

@@ -8,10 +8,11 @@
 
 #include <stdint.h>
 
-/* Coordinates in a run: one 512-bit register of floats. */
-#define LSH_RUN 16
-/* Entries that a run must hold on average, lest single entries be faster. */
-#define LSH_FULL_ENOUGH 2
+/* Coordinates in a run: half a cache line. Runs start at multiples of it, so that where rows
+ * start at one, too, no run crosses a line. */
+#define LSH_RUN 8
+/* Runs that a vector of n entries may take at most, lest single entries be faster. */
+#define LSH_MOST_RUNS(n) ((n) - (n) / 4)
 
 /* What a per-weight optimizer needs to know about one row's update. */
 typedef struct {
@@ -50,6 +51,9 @@ typedef struct {
                       int32_t n, const int32_t *idx, int32_t m, float *out);
     /* out[j] = rows[j] . q for n rows of d floats */
     void (*row_dots)(const float *rows, int32_t n, int32_t d, const float *q, float *out);
+    /* out[i] += sum_t val[t] * rows[idx[t]][i] for n rows of d floats; idx NULL: the first n */
+    void (*row_sums)(const float *rows, int32_t d, const int32_t *idx, const float *val,
+                     int32_t n, float *out);
     float (*max_abs)(const float *x, int32_t n);
     float (*sum_squares)(const float *x, int32_t n);
     /* v = momentum v + lr g; w -= v, with state[i] = v */

@@ -31,7 +31,7 @@ static void LEVEL(gather_dots)(const float *w, int32_t stride, const int32_t *id
         }
         for (t = 0; t < n; t++) {
             const int32_t i = idx[t];
-            LANES_ADD(s, LANES_ALL(val[t]), p, i);
+            LANES_ADD(s, LANES_FILLED(val[t]), p, i);
         }
         for (k = 0; k < rows; k++) out[r + k] = LANE(s, k);
     }
@@ -40,28 +40,24 @@ static void LEVEL(gather_dots)(const float *w, int32_t stride, const int32_t *id
 static void LEVEL(run_dots)(const float *w, int32_t stride, const int32_t *ids, int32_t m,
                             const int32_t *run, const float *val, int32_t n, float *out)
 {
-    int32_t r, k, t, b;
-    for (r = 0; r < m; r += 4) {
-        /* Four rows at once: a sum waits for its last addition longer than one takes. */
-        const int32_t rows = m - r < 4 ? m - r : 4;
-        const float *p[4];
-        float s[4][LSH_RUN] = {{0}};
-        for (k = 0; k < 4; k++) {
+    int32_t r, k, t;
+    for (r = 0; r < m; r += 8) {
+        /* Eight rows at once: a sum waits for its last addition longer than one takes. */
+        const int32_t rows = m - r < 8 ? m - r : 8;
+        const float *p[8];
+        LANES s[8], sums;
+        for (k = 0; k < 8; k++) {
             const int32_t j = r + (k < rows ? k : rows - 1);
+            const LANES zero = LANES_ZERO;
             p[k] = w + (int64_t) stride * (ids == NULL ? j : ids[j]);
+            s[k] = zero;
         }
-        for (t = 0; t < n; t++)
-            for (k = 0; k < 4; k++) {
-                const float *row = p[k] + run[t], *x = val + t * LSH_RUN;
-                SIMD
-                for (b = 0; b < LSH_RUN; b++) s[k][b] += x[b] * row[b];
-            }
-        for (k = 0; k < rows; k++) {
-            float sum = 0.0f;
-            SIMD_SUM(sum)
-            for (b = 0; b < LSH_RUN; b++) sum += s[k][b];
-            out[r + k] = sum;
+        for (t = 0; t < n; t++) {
+            const LANES x = LANES_AT(val + t * LSH_RUN);
+            for (k = 0; k < 8; k++) LANES_MORE(s[k], x, p[k] + run[t]);
         }
+        sums = LANES_SUMS(s);
+        for (k = 0; k < rows; k++) out[r + k] = LANE(sums, k);
     }
 }
 
@@ -82,7 +78,8 @@ static int32_t LEVEL(find_runs)(const int32_t *idx, const float *val, int32_t n,
     int32_t t = 0, runs = 0, b;
     while (t < n) {
         /* The last run ends with the vector: it may cover what an earlier one holds. */
-        const int32_t start = idx[t] < width - LSH_RUN ? idx[t] : width - LSH_RUN;
+        const int32_t even = idx[t] - idx[t] % LSH_RUN;
+        const int32_t start = even < width - LSH_RUN ? even : width - LSH_RUN;
         float *out = run_val + (int64_t) runs * LSH_RUN;
         if (runs == most) return 0;
         for (b = 0; b < LSH_RUN; b++) out[b] = 0.0f;
@@ -96,23 +93,19 @@ static void LEVEL(run_pull_back)(const float *w, int32_t stride, const int32_t *
                                  const float *a, int32_t n, const int32_t *run, int32_t m,
                                  float *out)
 {
-    int32_t t, r, b;
+    int32_t t, r, k, b;
     for (t = 0; t < m; t++) {
-        /* Two sums: each waits for its last addition longer than one takes. */
-        float even[LSH_RUN] = {0}, odd[LSH_RUN] = {0};
+        /* Four sums: each waits for its last addition longer than one takes. */
+        const LANES zero = LANES_ZERO;
+        LANES s[4] = {zero, zero, zero, zero};
         const float *part = w + run[t];
-        for (r = 0; r + 2 <= n; r += 2) {
-            const float *p = part + (int64_t) stride * ids[r], x = a[r];
-            const float *q = part + (int64_t) stride * ids[r + 1], y = a[r + 1];
-            SIMD
-            for (b = 0; b < LSH_RUN; b++) even[b] += x * p[b], odd[b] += y * q[b];
-        }
-        if (r < n) {
-            const float *p = part + (int64_t) stride * ids[r], x = a[r];
-            SIMD
-            for (b = 0; b < LSH_RUN; b++) even[b] += x * p[b];
-        }
-        for (b = 0; b < LSH_RUN; b++) out[t * LSH_RUN + b] = even[b] + odd[b];
+        for (r = 0; r + 4 <= n; r += 4)
+            for (k = 0; k < 4; k++)
+                LANES_MORE(s[k], LANES_FILLED(a[r + k]), part + (int64_t) stride * ids[r + k]);
+        for (; r < n; r++) LANES_MORE(s[0], LANES_FILLED(a[r]), part + (int64_t) stride * ids[r]);
+        for (b = 0; b < LSH_RUN; b++)
+            out[t * LSH_RUN + b] =
+                (LANE(s[0], b) + LANE(s[1], b)) + (LANE(s[2], b) + LANE(s[3], b));
     }
 }
 
@@ -182,25 +175,20 @@ static void LEVEL(pull_back)(const float *w, int32_t stride, const int32_t *ids,
 static void LEVEL(row_dots)(const float *rows, int32_t n, int32_t d, const float *q, float *out)
 {
     int32_t j = 0, t;
-#ifdef PAIR_SUMS
     /* Eight rows at once: their lanes are added up together. */
     if (d % 8 == 0)
         for (; j + 8 <= n; j += 8) {
             const float *row = rows + (int64_t) j * d;
-            lanes8 s[8];
+            LANES s[8], sums;
             int32_t k;
             for (k = 0; k < 8; k++) {
-                lanes8 sum = LANES_ZERO;
-                for (t = 0; t < d; t += 8)
-                    sum += *(const lanes8_anywhere *) (row + k * d + t) *
-                           *(const lanes8_anywhere *) (q + t);
-                s[k] = sum;
+                const LANES zero = LANES_ZERO;
+                s[k] = zero;
+                for (t = 0; t < d; t += 8) LANES_MORE(s[k], LANES_AT(row + k * d + t), q + t);
             }
-            for (k = 0; k < 8; k += 2) s[k] = PAIR_SUMS(s[k], s[k + 1]);
-            for (k = 0; k < 8; k += 4) s[k] = QUAD_SUMS(s[k], s[k + 2]);
-            *(lanes8_anywhere *) (out + j) = HALF_SUMS(s[0], s[4]);
+            sums = LANES_SUMS(s);
+            for (k = 0; k < 8; k++) out[j + k] = LANE(sums, k);
         }
-#endif
     for (; j < n; j++) {
         const float *row = rows + (int64_t) j * d;
         float s = 0.0f;
@@ -208,6 +196,31 @@ static void LEVEL(row_dots)(const float *rows, int32_t n, int32_t d, const float
         for (t = 0; t < d; t++) s += row[t] * q[t];
         out[j] = s;
     }
+}
+
+static void LEVEL(row_sums)(const float *rows, int32_t d, const int32_t *idx, const float *val,
+                            int32_t n, float *out)
+{
+    int32_t i = 0, k, t, b;
+    while (i + 16 <= d) {
+        /* Sums stay in registers: four of eight numbers, or two. */
+        const int32_t parts = i + 32 <= d ? 4 : 2;
+        const LANES zero = LANES_ZERO;
+        LANES s[4] = {zero, zero, zero, zero};
+        for (t = 0; t < n; t++) {
+            const float *row = rows + (int64_t) d * (idx == NULL ? t : idx[t]) + i;
+            const LANES x = LANES_FILLED(val[t]);
+            for (k = 0; k < 2; k++) LANES_MORE(s[k], x, row + 8 * k);
+            if (parts == 4)
+                for (k = 2; k < 4; k++) LANES_MORE(s[k], x, row + 8 * k);
+        }
+        for (k = 0; k < parts; k++)
+            for (b = 0; b < 8; b++) out[i + 8 * k + b] += LANE(s[k], b);
+        i += 8 * parts;
+    }
+    for (; i < d; i++)
+        for (t = 0; t < n; t++)
+            out[i] += val[t] * rows[(int64_t) d * (idx == NULL ? t : idx[t]) + i];
 }
 
 static float LEVEL(max_abs)(const float *x, int32_t n)
@@ -368,7 +381,7 @@ static void LEVEL(sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits
 }
 
 static const lsh_kernels LEVEL(table) = {
-    LEVEL_NAME, LEVEL(dot), LEVEL(gather_dots), LEVEL(run_dots), LEVEL(axpy), LEVEL(find_runs), LEVEL(run_axpy), LEVEL(run_pull_back), LEVEL(pull_back), ROW_DOTS,
-    LEVEL(max_abs), LEVEL(sum_squares), LEVEL(sgd), LEVEL(adagrad), LEVEL(top),
-    LEVEL(sort),
+    LEVEL_NAME, LEVEL(dot), LEVEL(gather_dots), LEVEL(run_dots), LEVEL(axpy), LEVEL(find_runs),
+    LEVEL(run_axpy), LEVEL(run_pull_back), LEVEL(pull_back), LEVEL(row_dots), LEVEL(row_sums),
+    LEVEL(max_abs), LEVEL(sum_squares), LEVEL(sgd), LEVEL(adagrad), LEVEL(top), LEVEL(sort),
 };
