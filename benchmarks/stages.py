@@ -62,17 +62,19 @@ def lines_of_an_example(clf, X):
     return np.array(found)
 
 
-def seconds_a_line(n_lines=8192, repeats=200):
+def seconds_a_line(n_rows=1024, n_lines=8, repeats=200):
     """Of reading, and of reading and writing, a line that lies in the second-level cache."""
-    x, w = np.ones(LINE, np.float32), np.ones((n_lines, LINE), np.float32)
-    out, best = np.empty(n_lines, np.float32), np.full(2, np.inf)
+    w = np.ones((n_rows, n_lines * LINE), np.float32)
+    run = np.arange(0, n_lines * LINE, kernels.RUN_LENGTH, dtype=np.int32)
+    x = np.ones((len(run), kernels.RUN_LENGTH), np.float32)
+    out, best = np.empty(n_rows, np.float32), np.full(2, np.inf)
     for _ in range(repeats):
         started = time.perf_counter()
-        kernels.row_dots(w, x, out)
+        kernels.run_dots(w, None, run, x, out)
         read = time.perf_counter()
         kernels.axpy(0.0, None, w.reshape(-1), w.reshape(-1))
         best = np.minimum(best, [read - started, time.perf_counter() - read])
-    return best / n_lines
+    return best / (n_rows * n_lines)
 
 
 def main():

@@ -26,8 +26,10 @@ LONGEST_SHARE = 0.2
 EXACTNESS_MAY_COST = 4
 # Recalls this near each other are equal: the cheaper sketch is taken.
 NOTICEABLE = 0.01
-# A multiplication at a gathered address takes as long as this many in a row.
-GATHER = 2
+# A multiplication at a gathered address takes as long as this many in a row; as the second
+# number where the weights are more bytes than caches hold.
+GATHER, GATHER_FAR = 2, 8
+CACHE = 2**24
 # Narrower layers are always scanned. Cells: about this many times the root of the width.
 CELLS_WIDTH = 2048
 CELLS_PER_ROOT = 2
@@ -65,7 +67,8 @@ class Sample:
         stored = inputs.nnz / max(1, inputs.shape[0])
         # Rows with more than half of their features set are stored, and read, densely.
         gathered = 2 * stored <= inputs.shape[1]
-        cost = GATHER * stored if gathered else inputs.shape[1]
+        gather = GATHER_FAR if weights.nbytes > CACHE else GATHER
+        cost = gather * stored if gathered else inputs.shape[1]
         return cls(top, by_magnitude, cost, inputs.nnz * len(weights))
 
     def ranks(self, scores):

@@ -183,12 +183,15 @@ def test_pull_back(n, n_rows, indexed):
 
 @pytest.mark.parametrize("d", [1, 3, 15, 16, 17, 32, 100])
 @pytest.mark.parametrize("n", [0, 1, 2, 17, 100])
-def test_row_dots(n, d):
+@pytest.mark.parametrize("numbered", [False, True])
+def test_row_dots(n, d, numbered):
     rng = np.random.default_rng([n, d])
     rows, q, out = floats(rng, n, d), floats(rng, d), floats(rng, n + 1)
     last = out[n]
-    kernels.row_dots(rows, q, out)
-    assert_allclose(out[:n], rows.astype(float) @ q, rtol=1e-4, atol=1e-5)
+    ids = rng.permutation(n).astype(np.int32) if numbered else None
+    wanted = (rows if ids is None else rows[ids]).astype(float) @ q
+    kernels.row_dots(rows, ids, q, out)
+    assert_allclose(out[:n], wanted, rtol=1e-4, atol=1e-5)
     assert out[n] == last
 
 

@@ -39,7 +39,7 @@ cdef class Cells:
     cdef int32_t nearest(self, const real *sketch, Scratch *s) noexcept nogil:
         """The cell that a row with this sketch belongs to."""
         cdef int32_t c, best = 0
-        kernels.row_dots(self.centroids, self.n_cells, self.dim, sketch, s.score)
+        kernels.row_dots(self.centroids, NULL, self.n_cells, self.dim, sketch, s.score)
         for c in range(1, self.n_cells):
             if s.score[c] - self.half_norms[c] > s.score[best] - self.half_norms[best]:
                 best = c
@@ -52,7 +52,7 @@ cdef class Cells:
         """The nodes of the n_probes most promising cells to s.ids; how many there are."""
         cdef int32_t c, t, j, n = 0
         cdef real reach = REACH * sqrtf(kernels.sum_squares(query, self.dim))
-        kernels.row_dots(self.centroids, self.n_cells, self.dim, query, s.score)
+        kernels.row_dots(self.centroids, NULL, self.n_cells, self.dim, query, s.score)
         for c in range(self.n_cells):
             if by_magnitude:
                 s.score[c] = fabsf(s.score[c])

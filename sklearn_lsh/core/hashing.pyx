@@ -88,7 +88,9 @@ cdef class HashFamily:
             for t in range(self.dim):
                 margin[t] = q[t]
         else:
-            kernels.row_dots(self.planes, self.n_tables * self.n_bits, self.dim, q, margin)
+            kernels.row_dots(
+                self.planes, NULL, self.n_tables * self.n_bits, self.dim, q, margin
+            )
 
     cdef real row_norm2(self, WeightStore store, int32_t j, const real *centred) noexcept nogil:
         return kernels.sum_squares(centred, self.dim)

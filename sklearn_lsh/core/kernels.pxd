@@ -43,7 +43,8 @@ cdef extern from "simd/kernels.h" nogil:
             const int32_t *idx, int32_t m, real *out
         ) noexcept nogil
         void (*row_dots)(
-            const real *rows, int32_t n, int32_t d, const real *q, real *out
+            const real *rows, const int32_t *ids, int32_t n, int32_t d, const real *q,
+            real *out
         ) noexcept nogil
         void (*row_sums)(
             const real *rows, int32_t d, const int32_t *idx, const real *val, int32_t n,

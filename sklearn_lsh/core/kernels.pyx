@@ -100,9 +100,12 @@ def pull_back(w, ids, a, idx, out):
     )
 
 
-def row_dots(rows, q, out):
-    """``out[:] = rows @ q`` in place."""
-    kernels.row_dots(reals(rows), rows.shape[0], rows.shape[1], reals(q), reals(out))
+def row_dots(rows, ids, q, out):
+    """``out[:n] = rows[ids] @ q`` in place, for n ids; ids None stands for all rows."""
+    kernels.row_dots(
+        reals(rows), _index(ids), len(rows if ids is None else ids), rows.shape[1], reals(q),
+        reals(out),
+    )
 
 
 def row_sums(rows, idx, val, out):

@@ -250,17 +250,12 @@ cdef class Cascade(Ranking):
         if lsh.index is None:
             n = lsh.n_nodes
             lsh.family.query(buf.sketch, s.query)
-            kernels.row_dots(lsh.sketches, n, dim, s.query, s.score)
         else:
             n, ids = lsh.candidates(buf, s), s.ids
             for t in range(n):
                 s.hits[ids[t]] = 0
-            if n > wanted:
-                for t in range(n):
-                    s.score[t] = kernels.dot(
-                        NULL, s.query, dim, lsh.sketches + <Py_ssize_t> ids[t] * dim
-                    )
         if n > wanted:
+            kernels.row_dots(lsh.sketches, ids, n, dim, s.query, s.score)
             s.multiplications += <int64_t> n * dim
             if lsh.by_magnitude:
                 for t in range(n):

@@ -49,8 +49,9 @@ typedef struct {
     /* out[t] = sum_r a[r] * row[idx[t]] over the n rows of w numbered ids, for m indices */
     void (*pull_back)(const float *w, int32_t stride, const int32_t *ids, const float *a,
                       int32_t n, const int32_t *idx, int32_t m, float *out);
-    /* out[j] = rows[j] . q for n rows of d floats */
-    void (*row_dots)(const float *rows, int32_t n, int32_t d, const float *q, float *out);
+    /* out[t] = rows[ids[t]] . q for n rows of d floats; ids NULL: the first n */
+    void (*row_dots)(const float *rows, const int32_t *ids, int32_t n, int32_t d,
+                     const float *q, float *out);
     /* out[i] += sum_t val[t] * rows[idx[t]][i] for n rows of d floats; idx NULL: the first n */
     void (*row_sums)(const float *rows, int32_t d, const int32_t *idx, const float *val,
                      int32_t n, float *out);

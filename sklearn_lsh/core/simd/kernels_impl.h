@@ -172,25 +172,25 @@ static void LEVEL(pull_back)(const float *w, int32_t stride, const int32_t *ids,
         LEVEL(pull_back_some)(w, stride, ids, a, n, idx + t, m - t < 16 ? m - t : 16, out + t);
 }
 
-static void LEVEL(row_dots)(const float *rows, int32_t n, int32_t d, const float *q, float *out)
+static void LEVEL(row_dots)(const float *rows, const int32_t *ids, int32_t n, int32_t d,
+                            const float *q, float *out)
 {
-    int32_t j = 0, t;
+    int32_t j = 0, t, k;
     /* Eight rows at once: their lanes are added up together. */
     if (d % 8 == 0)
         for (; j + 8 <= n; j += 8) {
-            const float *row = rows + (int64_t) j * d;
             LANES s[8], sums;
-            int32_t k;
             for (k = 0; k < 8; k++) {
+                const float *row = rows + (int64_t) d * (ids == NULL ? j + k : ids[j + k]);
                 const LANES zero = LANES_ZERO;
                 s[k] = zero;
-                for (t = 0; t < d; t += 8) LANES_MORE(s[k], LANES_AT(row + k * d + t), q + t);
+                for (t = 0; t < d; t += 8) LANES_MORE(s[k], LANES_AT(row + t), q + t);
             }
             sums = LANES_SUMS(s);
             for (k = 0; k < 8; k++) out[j + k] = LANE(sums, k);
         }
     for (; j < n; j++) {
-        const float *row = rows + (int64_t) j * d;
+        const float *row = rows + (int64_t) d * (ids == NULL ? j : ids[j]);
         float s = 0.0f;
         SIMD_SUM(s)
         for (t = 0; t < d; t++) s += row[t] * q[t];
