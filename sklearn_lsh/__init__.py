@@ -10,6 +10,7 @@ The rooms, in the order in which a call to ``fit`` walks through them:
 ``_rehash``      when hash functions are renewed and moved rows re-encoded
 ``_renewal``     how they are renewed
 ``_calibration`` how long sketches and short lists must be, measured on a sample
+``_prediction``  rows in, probabilities out; validated or not
 ``_pace``        cuts long work into calls between which Ctrl-C is heard
 ``core``         the compiled rooms; ``core/engine.pyx`` holds every parallel loop
 ``inspection``   active sets and their recall

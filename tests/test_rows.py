@@ -139,6 +139,27 @@ def test_values_that_are_not_finite_are_refused(value, sparse):
         quick().fit(data, Y)
 
 
+@pytest.mark.parametrize("broken", ["indices", "negative", "indptr", "end"])
+def test_csr_that_points_elsewhere_is_refused(broken):
+    """scikit-learn does not look, and the engine reads in place."""
+    estimator = quick(max_iter=1).fit(X, Y)
+    data = sp.csr_array(X)
+    if broken == "indptr":
+        data.indptr[3] = data.indptr[-1] + 1000
+    elif broken == "end":
+        data.indptr[-1] += 1000
+    else:
+        data.indices[7] = X.shape[1] + 10**6 if broken == "indices" else -5
+    before = estimator.predict_proba(X)
+    for call in (
+        estimator.predict, estimator.predictor(), lambda x: estimator.partial_fit(x, Y),
+        lambda x: quick().fit(x, Y),
+    ):
+        with pytest.raises(ValueError):
+            call(data)
+    assert_array_equal(estimator.predict_proba(X), before)
+
+
 @pytest.mark.parametrize("layout", ["float64", "csr_matrix", "explicit_zeros", "csr_int64"])
 def test_sampled_rows_are_the_rows(layout):
     given = LAYOUTS[layout](WIDE)

@@ -1,0 +1,83 @@
+"""Prediction: rows in, probabilities out; validated or not."""
+
+import numpy as np
+from scipy.sparse import issparse
+
+from ._data import as_rows
+from ._pace import Pace
+
+# Rows that a thread predicts at a time, so that weights in the cache serve all of them.
+TOGETHER = 32
+
+
+def outputs(network, rows, n_threads):
+    """What the output layer says of some rows: ndarray of shape (n_rows, n_outputs)."""
+    found = np.empty((rows.n_rows, network.settings.n_outputs))
+    workspaces = network.engine.workspaces(
+        min(n_threads, max(1, rows.n_rows)), int(np.clip(rows.n_rows, 1, TOGETHER))
+    )
+    pace, done = Pace(TOGETHER), 0
+
+    def predict(start, stop):
+        return network.engine.predict(rows, start, stop, found, workspaces)
+
+    while done < rows.n_rows:
+        start = done
+        done, overflown = pace.call(predict, start, rows.n_rows)
+        check_overflow(overflown, start, done)
+    return found
+
+
+def check_overflow(overflown, start, stop):
+    """Raise ValueError if some outputs of rows [start, stop) were not finite."""
+    if overflown:
+        raise ValueError(
+            f"the outputs of {overflown} of rows {start} to {stop - 1} overflow "
+            "float32. Scale the features as in training."
+        )
+
+
+class Predictor:
+    """Probabilities of a few rows at a time, without scikit-learn's validation.
+
+    Made by ``LSHMLPClassifier.predictor``. It keeps its workspace from call to call, so threads
+    need one each.
+
+    Parameters
+    ----------
+    network : Network
+    labels : Labels
+    """
+
+    def __init__(self, network, labels):
+        self.network, self.labels = network, labels
+        self.workspaces = network.engine.workspaces(1, TOGETHER)
+
+    def __call__(self, X):
+        """The estimator's ``predict_proba``, bit for bit.
+
+        Parameters
+        ----------
+        X : ndarray or CSR matrix of shape (n_samples, n_features), float32 or float64
+            C-contiguous.
+            Values are not looked at: where one that is not finite reaches an output, an error
+            is raised.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes), float64
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X has another type, layout or width, or an output overflows.
+        """
+        if not issparse(X) and np.ndim(X) != 2:
+            raise ValueError(f"expected rows of features, a 2-D array; got {np.ndim(X)} dimensions")
+        if getattr(X, "dtype", None) not in (np.float32, np.float64):
+            raise TypeError("expected an array or CSR matrix of float32 or float64")
+        rows = as_rows(X)
+        found = np.empty((rows.n_rows, self.network.settings.n_outputs))
+        overflown = self.network.engine.predict(rows, 0, rows.n_rows, found, self.workspaces)
+        check_overflow(overflown, 0, rows.n_rows)
+        return self.labels.probabilities(found)

@@ -1,0 +1,50 @@
+"""Prediction without validation: the same bits, or a clear error."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from problems import digits, quick
+from scipy.sparse import csr_array, csr_matrix
+
+X, Y = digits(150)
+MULTILABEL = np.column_stack([Y == 0, Y == 1, Y > 0]).astype(int)
+
+
+@pytest.mark.parametrize("y", [Y, Y == 1, MULTILABEL], ids=["classes", "binary", "labels"])
+@pytest.mark.parametrize("inference", ["auto", "exact"])
+def test_predictor_has_the_bits_of_predict_proba(y, inference):
+    clf = quick((120, 90), inference=inference).fit(X, y)
+    predictor = clf.predictor()
+    wanted = clf.predict_proba(X)
+    for data in (X, X.astype(np.float32), csr_array(X), csr_matrix(X.astype(np.float32))):
+        assert_array_equal(predictor(data), clf.predict_proba(data))
+    assert_array_equal(predictor(X[:0]), wanted[:0])
+    assert_array_equal(np.concatenate([predictor(X[i : i + 1]) for i in range(len(X))]), wanted)
+    # More rows than a workspace has room for.
+    many = np.concatenate([X, X, X])
+    assert_array_equal(predictor(many), np.concatenate([wanted] * 3))
+
+
+def test_predictor_follows_partial_fit():
+    clf = quick((120,)).partial_fit(X, Y, classes=np.unique(Y))
+    predictor = clf.predictor()
+    before = predictor(X)
+    for _ in range(3):
+        clf.partial_fit(X, Y)
+    assert_array_equal(predictor(X), clf.predict_proba(X))
+    assert (predictor(X) != before).any()
+
+
+@pytest.mark.parametrize(
+    "data, error",
+    [
+        (X[0], ValueError), (X[:, :-1].copy(), ValueError), (X.astype(int), TypeError),
+        (X.tolist(), TypeError), (np.asfortranarray(X), TypeError), (X[::2, ::-1], TypeError),
+        (np.full_like(X, np.nan), ValueError), (np.full_like(X, np.inf), ValueError),
+        (csr_array(X[:, :-1]), ValueError), (csr_array(X.astype(int)), TypeError),
+    ],
+)
+def test_what_a_predictor_refuses(data, error):
+    predictor = quick((120,)).fit(X, Y).predictor()
+    with pytest.raises(error):
+        predictor(data)
