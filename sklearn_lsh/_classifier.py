@@ -677,8 +677,9 @@ default="lsh"
         -------
         predictor : callable
             Takes a float32 or float64 array (C-contiguous) or CSR matrix of shape
-            (n_samples, n_features) and returns what ``predict_proba`` does. One thread at a time may call it. It follows
-            ``partial_fit``; after ``fit`` it has the network as it was before.
+            (n_samples, n_features) and returns what ``predict_proba`` does. One thread at a time
+            may call it. It follows ``partial_fit``; after ``fit`` it has the network as it was
+            before.
 
         Examples
         --------

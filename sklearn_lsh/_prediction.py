@@ -73,7 +73,7 @@ class Predictor:
             If X has another type, layout or width, or an output overflows.
         """
         if not issparse(X) and np.ndim(X) != 2:
-            raise ValueError(f"expected rows of features, a 2-D array; got {np.ndim(X)} dimensions")
+            raise ValueError(f"expected a 2-D array of rows; got {np.ndim(X)} dimensions")
         if getattr(X, "dtype", None) not in (np.float32, np.float64):
             raise TypeError("expected an array or CSR matrix of float32 or float64")
         rows = as_rows(X)
