@@ -87,8 +87,7 @@ def main():
         clf.partial_fit(X, y, classes=np.unique(y))
     history = {k: v[args.warm_up :] for k, v in clf.history_.items()}
     epochs, stages = history["seconds"], history["stage_seconds"]
-    threads = max(1, params.get("n_jobs") or 1)
-    table = np.median(stages, axis=0) / threads / len(X) * 1e6
+    table = np.median(stages, axis=0) / clf._n_threads() / len(X) * 1e6
     total = np.median(epochs) / len(X) * 1e6
     spread = (epochs.max() - epochs.min()) / np.median(epochs)
 

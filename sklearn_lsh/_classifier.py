@@ -678,8 +678,9 @@ default="lsh"
         predictor : callable
             Takes a float32 or float64 array (C-contiguous) or CSR matrix of shape
             (n_samples, n_features) and returns what ``predict_proba`` does. One thread at a time
-            may call it. It follows ``partial_fit``; after ``fit`` it has the network as it was
-            before.
+            may call it, and none while the estimator is trained. It follows ``partial_fit``;
+            after ``fit`` it has the network as it was before. It keeps the ``inference`` that
+            the estimator has now.
 
         Examples
         --------
@@ -692,8 +693,7 @@ default="lsh"
         0
         """
         check_is_fitted(self, "_network")
-        self._network.set_inference(self.inference)
-        return Predictor(self._network, self._labels)
+        return Predictor(self._network, self._labels, self.inference)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -19,10 +19,11 @@ LARGEST_MEAN = 1e9
 
 def as_rows(X):
     """Rows over validated input (float32 or float64, C order or CSR), read in place."""
-    values = X.data if issparse(X) else X
+    values = X
     if issparse(X):
         # What is read in place must not point elsewhere: scikit-learn does not look.
         X.check_format(full_check=True)
+        values = X.data
     if values.dtype == np.float64 and values.size:
         # float32 is what is computed with; a value that overflows it is not finite here.
         if max(values.max(), -values.min()) > LARGEST:

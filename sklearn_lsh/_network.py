@@ -291,7 +291,10 @@ class Network:
 
 
 def _aligned(shape):
-    """An empty float32 array that starts with a cache line: rows then straddle fewer of them."""
+    """An empty float32 array that starts with a cache line: rows then straddle fewer of them.
+
+    Nothing but time depends on it. Arrays of a loaded model may start anywhere.
+    """
     size = 4 * int(np.prod(shape))
     raw = np.empty(size + 63, np.uint8)
     start = -raw.ctypes.data % 64

@@ -10,12 +10,16 @@ from ._pace import Pace
 TOGETHER = 32
 
 
-def outputs(network, rows, n_threads):
-    """What the output layer says of some rows: ndarray of shape (n_rows, n_outputs)."""
+def outputs(network, rows, n_threads=1, workspaces=None):
+    """What the output layer says of some rows: ndarray of shape (n_rows, n_outputs).
+
+    ``workspaces`` of an earlier call may be given, in place of a number of threads.
+    """
     found = np.empty((rows.n_rows, network.settings.n_outputs))
-    workspaces = network.engine.workspaces(
-        min(n_threads, max(1, rows.n_rows)), int(np.clip(rows.n_rows, 1, TOGETHER))
-    )
+    if workspaces is None:
+        workspaces = network.engine.workspaces(
+            min(n_threads, max(1, rows.n_rows)), int(np.clip(rows.n_rows, 1, TOGETHER))
+        )
     pace, done = Pace(TOGETHER), 0
 
     def predict(start, stop):
@@ -24,21 +28,16 @@ def outputs(network, rows, n_threads):
     while done < rows.n_rows:
         start = done
         done, overflown = pace.call(predict, start, rows.n_rows)
-        check_overflow(overflown, start, done)
+        if overflown:
+            raise ValueError(
+                f"the outputs of {overflown} of rows {start} to {done - 1} overflow "
+                "float32. Scale the features as in training."
+            )
     return found
 
 
-def check_overflow(overflown, start, stop):
-    """Raise ValueError if some outputs of rows [start, stop) were not finite."""
-    if overflown:
-        raise ValueError(
-            f"the outputs of {overflown} of rows {start} to {stop - 1} overflow "
-            "float32. Scale the features as in training."
-        )
-
-
 class Predictor:
-    """Probabilities of a few rows at a time, without scikit-learn's validation.
+    """Probabilities of rows, without scikit-learn's validation.
 
     Made by ``LSHMLPClassifier.predictor``. It keeps its workspace from call to call, so threads
     need one each.
@@ -47,10 +46,12 @@ class Predictor:
     ----------
     network : Network
     labels : Labels
+    inference : str
+        The estimator's.
     """
 
-    def __init__(self, network, labels):
-        self.network, self.labels = network, labels
+    def __init__(self, network, labels, inference):
+        self.network, self.labels, self.inference = network, labels, inference
         self.workspaces = network.engine.workspaces(1, TOGETHER)
 
     def __call__(self, X):
@@ -59,9 +60,8 @@ class Predictor:
         Parameters
         ----------
         X : ndarray or CSR matrix of shape (n_samples, n_features), float32 or float64
-            C-contiguous.
-            Values are not looked at: where one that is not finite reaches an output, an error
-            is raised.
+            C-contiguous. Values are not looked at: where one that is not finite reaches an
+            output, an error is raised.
 
         Returns
         -------
@@ -76,8 +76,8 @@ class Predictor:
             raise ValueError(f"expected a 2-D array of rows; got {np.ndim(X)} dimensions")
         if getattr(X, "dtype", None) not in (np.float32, np.float64):
             raise TypeError("expected an array or CSR matrix of float32 or float64")
-        rows = as_rows(X)
-        found = np.empty((rows.n_rows, self.network.settings.n_outputs))
-        overflown = self.network.engine.predict(rows, 0, rows.n_rows, found, self.workspaces)
-        check_overflow(overflown, 0, rows.n_rows)
-        return self.labels.probabilities(found)
+        # Training, and predictions of the estimator, may have changed it meanwhile.
+        self.network.set_inference(self.inference)
+        return self.labels.probabilities(
+            outputs(self.network, as_rows(X), workspaces=self.workspaces)
+        )

@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 from sklearn_lsh._calibration import (
     CELL_RECALL,
     GATHER,
+    GATHER_FAR,
     LONGEST_LIST,
     LONGEST_SHARE,
     NOTICEABLE,
@@ -79,6 +80,14 @@ def test_an_activation_costs_what_reading_the_input_costs(stored, cost):
     inputs = np.repeat([np.arange(100) < stored], 7, axis=0).astype(np.float32)
     sample = Sample.of(csr_array(inputs), np.ones((5, 100), np.float32), np.zeros(5), 2, False)
     assert sample.cost == cost
+
+
+def test_an_activation_costs_more_where_weights_exceed_the_caches(monkeypatch):
+    inputs = csr_array(np.eye(100, dtype=np.float32)[:7])
+    weights = np.ones((5, 100), np.float32)
+    for cache, cost in ((weights.nbytes, GATHER), (weights.nbytes - 1, GATHER_FAR)):
+        monkeypatch.setattr("sklearn_lsh._calibration.CACHE", cache)
+        assert Sample.of(inputs, weights, np.zeros(5), 2, False).cost == cost
 
 
 @pytest.mark.parametrize("by_magnitude", [False, True])

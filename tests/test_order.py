@@ -64,9 +64,9 @@ def test_reorder_changes_nothing_if_something_is_wrong(order, array, axis):
 # ---- networks --------------------------------------------------------------------------------
 
 
-def fitted(**params):
+def fitted(x=X, y=Y, **params):
     params = {"max_iter": 3, "alpha": 0.01, **params}
-    return quick((120, 90), **params).fit(X, Y)
+    return quick((120, 90), **params).fit(x, y)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -112,15 +112,16 @@ def test_order_has_no_part_in_learning(monkeypatch, solver):
     """Exact selection: sorted networks learn the same but for rounding, node by node."""
     monkeypatch.setattr("sklearn_lsh._calibration.LONGEST_SHARE", 1)
     params = {"solver": solver, "max_iter": 1, "activation": "tanh", "active_fraction": [119, 89]}
-    plain = fitted(**params)
+    few = X[:200], Y[:200]  # Adagrad makes more of rounding the longer it learns
+    plain = fitted(*few, **params)
     monkeypatch.setattr("sklearn_lsh._rehash.FIRST_SORTING", 32)
     monkeypatch.setattr("sklearn_lsh._rehash.LONGEST_SORTING", 32)
-    other = fitted(**params)
+    other = fitted(*few, **params)
     first, second = (layer["nodes"] for layer in other._network.state["layers"][:2])
     assert (first != np.arange(120)).any()
-    assert_allclose(other.coefs_[0], plain.coefs_[0][:, first], atol=5e-3)
-    assert_allclose(other.coefs_[1], plain.coefs_[1][first][:, second], atol=5e-3)
-    assert_allclose(other.coefs_[2], plain.coefs_[2][second], atol=5e-3)
+    assert_allclose(other.coefs_[0], plain.coefs_[0][:, first], atol=2e-3)
+    assert_allclose(other.coefs_[1], plain.coefs_[1][first][:, second], atol=2e-3)
+    assert_allclose(other.coefs_[2], plain.coefs_[2][second], atol=2e-3)
     assert_allclose(other.loss_, plain.loss_, rtol=1e-3)
 
 

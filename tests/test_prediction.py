@@ -25,14 +25,25 @@ def test_predictor_has_the_bits_of_predict_proba(y, inference):
     assert_array_equal(predictor(many), np.concatenate([wanted] * 3))
 
 
-def test_predictor_follows_partial_fit():
-    clf = quick((120,)).partial_fit(X, Y, classes=np.unique(Y))
+@pytest.mark.parametrize("inference", ["auto", "exact", "all"])
+def test_predictor_follows_partial_fit(inference):
+    clf = quick((120,), inference=inference).partial_fit(X, Y, classes=np.unique(Y))
     predictor = clf.predictor()
     before = predictor(X)
     for _ in range(3):
         clf.partial_fit(X, Y)
-    assert_array_equal(predictor(X), clf.predict_proba(X))
-    assert (predictor(X) != before).any()
+    after = predictor(X)  # before the estimator is asked, which sets its own inference
+    assert_array_equal(after, clf.predict_proba(X))
+    assert (after != before).any()
+
+
+def test_predictor_keeps_its_inference():
+    clf = quick((120,)).fit(X, Y)
+    exact = clf.set_params(inference="exact").predictor()
+    wanted = clf.predict_proba(X)
+    other = clf.set_params(inference="all").predict_proba(X)
+    assert_array_equal(exact(X), wanted)
+    assert (other != wanted).any()
 
 
 @pytest.mark.parametrize(

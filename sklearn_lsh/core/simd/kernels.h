@@ -41,7 +41,7 @@ typedef struct {
      * many, or 0 if it would be more than most. */
     int32_t (*find_runs)(const int32_t *idx, const float *val, int32_t n, int32_t width,
                          int32_t most, int32_t *run, float *run_val);
-    /* The same for a vector of n runs. */
+    /* w[run[t] + b] += a * val[t * LSH_RUN + b], for n runs */
     void (*run_axpy)(float a, const int32_t *run, const float *val, int32_t n, float *w);
     /* out[t * LSH_RUN + b] = sum_r a[r] * row[run[t] + b] over the n rows of w numbered ids */
     void (*run_pull_back)(const float *w, int32_t stride, const int32_t *ids, const float *a,

@@ -78,8 +78,8 @@ static int32_t LEVEL(find_runs)(const int32_t *idx, const float *val, int32_t n,
     int32_t t = 0, runs = 0, b;
     while (t < n) {
         /* The last run ends with the vector: it may cover what an earlier one holds. */
-        const int32_t even = idx[t] - idx[t] % LSH_RUN;
-        const int32_t start = even < width - LSH_RUN ? even : width - LSH_RUN;
+        const int32_t aligned = idx[t] - idx[t] % LSH_RUN;
+        const int32_t start = aligned < width - LSH_RUN ? aligned : width - LSH_RUN;
         float *out = run_val + (int64_t) runs * LSH_RUN;
         if (runs == most) return 0;
         for (b = 0; b < LSH_RUN; b++) out[b] = 0.0f;
@@ -182,9 +182,9 @@ static void LEVEL(row_dots)(const float *rows, const int32_t *ids, int32_t n, in
             LANES s[8], sums;
             for (k = 0; k < 8; k++) {
                 const float *row = rows + (int64_t) d * (ids == NULL ? j + k : ids[j + k]);
-                const LANES zero = LANES_ZERO;
-                s[k] = zero;
-                for (t = 0; t < d; t += 8) LANES_MORE(s[k], LANES_AT(row + t), q + t);
+                LANES sum = LANES_ZERO;  /* a name of its own stays in a register */
+                for (t = 0; t < d; t += 8) LANES_MORE(sum, LANES_AT(row + t), q + t);
+                s[k] = sum;
             }
             sums = LANES_SUMS(s);
             for (k = 0; k < 8; k++) out[j + k] = LANE(sums, k);
