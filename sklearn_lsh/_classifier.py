@@ -565,8 +565,7 @@ default="lsh"
     @property
     def coefs_(self):
         """Weights of each layer, (n_in, n_out)."""
-        layers = self._fitted("coefs_", "_network").state["layers"]
-        return [layer["weights"].T for layer in layers]
+        return [weights.T for weights in self._fitted("coefs_", "_network").weights]
 
     @property
     def intercepts_(self):

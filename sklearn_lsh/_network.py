@@ -17,11 +17,11 @@ from .core.losses import LOSSES
 from .core.lsh import RANKINGS, LSHSelector
 from .core.optimizers import SOLVERS
 from .core.order import reorder
-from .core.selection import SELECTIONS, AllNodes
+from .core.selection import SELECTIONS, AllNodes, WinnerTakeAll
 from .core.tables import CodeScan, HashTables
-from .core.weights import WeightStore
+from .core.weights import ByInput, ByNode
 
-FORMAT = 3
+FORMAT = 4
 
 # Rank by magnitude where a strongly negative pre-activation is as active as a positive one.
 RANKED_BY_MAGNITUDE = ("tanh", "identity")
@@ -35,7 +35,11 @@ CROWDED = 16
 
 @dataclass(frozen=True)
 class Settings:
-    """What a network is, in builtins. Per-layer values are tuples over the hidden layers."""
+    """What a network is, in builtins. Per-layer values are tuples over the hidden layers.
+
+    ``by_input``, which has the output layer as well, says how the weights of each lie in memory
+    (see core.weights). Hidden layers whose ``hash_search`` is "exact" are not hashed.
+    """
 
     n_features: int
     hidden_layer_sizes: tuple
@@ -46,17 +50,23 @@ class Settings:
     n_active: tuple
     solver: str
     hash_family: str
-    hash_search: str
+    hash_search: tuple
     hash_ranking: str
     hash_bits: tuple
     hash_tables: int
     hash_probes: int | str
+    by_input: tuple
 
     @property
     def shapes(self):
         """(n_out, n_in) of every layer."""
         sizes = (self.n_features, *self.hidden_layer_sizes, self.n_outputs)
         return [(n_out, n_in) for n_in, n_out in zip(sizes, sizes[1:], strict=False)]
+
+    @property
+    def stores(self):
+        """How the weights of every layer lie in memory."""
+        return [ByInput if by_input else ByNode for by_input in self.by_input]
 
     @property
     def dense_multiplications(self):
@@ -100,12 +110,13 @@ class Network:
         rng = np.random.default_rng([seed, 0])
         factor = 2.0 if settings.activation == "logistic" else 6.0
         layers = []
-        for n_out, n_in in settings.shapes:
+        for (n_out, n_in), store in zip(settings.shapes, settings.stores, strict=True):
             bound = np.sqrt(factor / (n_in + n_out))
-            weights = _aligned((n_out, n_in))
-            rng.random(out=weights, dtype=np.float32)
-            weights -= np.float32(0.5)
-            weights *= np.float32(2 * bound)
+            weights = _aligned(store.shape(n_out, n_in))
+            weights[:] = 0
+            store.view(weights, n_out)[:] = np.float32(2 * bound) * (
+                rng.random((n_out, n_in), dtype=np.float32) - np.float32(0.5)
+            )
             shapes = SOLVERS[settings.solver].state_shapes(n_out, n_in)
             layers.append(
                 {
@@ -130,7 +141,8 @@ class Network:
         if settings.selection == "lsh":
             for index, layer in enumerate(layers[:-1]):
                 n_out = len(layer["intercepts"])
-                layer["hashing"] = _new_hashing(settings, index, rng)
+                if settings.hash_search[index] != "exact":
+                    layer["hashing"] = _new_hashing(settings, index, rng)
                 layer["nodes"] = np.arange(n_out, dtype=np.int32)
                 layer["visits"] = np.zeros(n_out, np.int32)
         return cls(state)
@@ -144,7 +156,9 @@ class Network:
         layers = []
         for index, arrays in enumerate(self.state["layers"]):
             n_out = len(arrays["intercepts"])
-            store = WeightStore(arrays["weights"], arrays["intercepts"], arrays.get("mean"))
+            store = settings.stores[index](
+                arrays["weights"], arrays["intercepts"], arrays.get("mean")
+            )
             if index == len(settings.hidden_layer_sizes):
                 selector, activation = AllNodes(store, n_out, False), "identity"
             else:
@@ -165,6 +179,8 @@ class Network:
         settings = self.settings
         k = settings.n_active[index]
         selector = SELECTIONS[settings.selection]
+        if selector is LSHSelector and settings.hash_search[index] == "exact":
+            selector = WinnerTakeAll
         if selector is not LSHSelector:
             return selector(store, k, by_magnitude)
         hashing = self.state["layers"][index]["hashing"]
@@ -195,10 +211,18 @@ class Network:
     @property
     def hash_search(self):
         """Each hidden layer's candidates come from: "scan", "cells", "tables" or "exact"."""
-        hashings = [layer["hashing"] for layer in self.state["layers"][:-1]]
         return [
-            "exact" if layer.selector.exhaustive else hashing["search"]
-            for layer, hashing in zip(self.hidden_layers, hashings, strict=True)
+            arrays["hashing"]["search"]
+            if "hashing" in arrays and not layer.selector.exhaustive else "exact"
+            for layer, arrays in zip(self.hidden_layers, self.state["layers"], strict=False)
+        ]
+
+    @property
+    def weights(self):
+        """Views of the weights of every layer, (n_out, n_in)."""
+        return [
+            store.view(layer["weights"], len(layer["intercepts"]))
+            for store, layer in zip(self.settings.stores, self.state["layers"], strict=True)
         ]
 
     def replace_hashing(self, index, hashing):
@@ -236,12 +260,13 @@ class Network:
     def restore(self, snapshot):
         """Put a snapshot's weights back. The tables do not follow; see ``Rehasher.rebuild``."""
         below = slice(None)
-        for layer, (weights, intercepts, *nodes) in zip(
-            self.state["layers"], snapshot, strict=True
+        for layer, store, (weights, intercepts, *nodes) in zip(
+            self.state["layers"], self.settings.stores, snapshot, strict=True
         ):
             # Nodes may have been sorted since: from their old places to the present ones.
             places = np.argsort(nodes[0])[layer["nodes"]] if nodes else slice(None)
-            layer["weights"][:] = weights[places][:, below]
+            now, then = (store.view(w, len(intercepts)) for w in (layer["weights"], weights))
+            now[:] = then[places][:, below]
             layer["intercepts"][:] = intercepts[places]
             below = places
         self._assemble()  # with fresh bounds
@@ -249,25 +274,28 @@ class Network:
     # ---- the order of nodes ------------------------------------------------------------
 
     def sort_nodes(self, index):
-        """Put the nodes of a hashed layer into the order of their use, the busiest first.
+        """Put the nodes of a hidden layer into the order of their use, the busiest first.
 
         What the network computes does not depend on it (but for rounding), what it takes does:
-        the few nodes that examples have in common share cache lines of the layer above.
+        the few nodes that examples have in common share cache lines.
         """
         self.fold()
         layer, above = self.state["layers"][index : index + 2]
         order = np.argsort(-layer["visits"], kind="stable").astype(np.int32)
-        hashing, optimizer = layer["hashing"], self.engine.layers[index + 1].optimizer
-        rows = [layer[key] for key in ("weights", "intercepts", "used", "visits", "nodes")]
+        rows = [layer[key] for key in ("intercepts", "used", "visits", "nodes")]
         rows += [*layer["optimizer"].values(), self.engine.layers[index].store.bounds]
-        rows += [hashing["sketches"], hashing["dirty"]]
-        columns = [above["weights"], *(above["optimizer"][key] for key in optimizer.by_input)]
+        rows.append(self.weights[index])
+        optimizer = self.engine.layers[index + 1].optimizer
+        columns = [self.weights[index + 1], *(above["optimizer"][k] for k in optimizer.by_input)]
         names = []
-        if "index" in hashing:
-            rows.append(hashing["index"]["node_codes"])
-        if "after" in hashing.get("index", {}):
-            columns += [hashing["index"][key] for key in ("after", "before")]
-            names = [hashing["index"][key] for key in ("head", "after", "before")]
+        if "hashing" in layer:
+            hashing = layer["hashing"]
+            rows += [hashing["sketches"], hashing["dirty"]]
+            if "index" in hashing:
+                rows.append(hashing["index"]["node_codes"])
+            if "after" in hashing.get("index", {}):
+                columns += [hashing["index"][key] for key in ("after", "before")]
+                names = [hashing["index"][key] for key in ("head", "after", "before")]
         if "hashing" in above:
             family = above["hashing"]["family"]
             rows += [family[key] for key in HASH_FAMILIES[self.settings.hash_family].by_input]
@@ -306,7 +334,7 @@ def _new_hashing(settings, index, rng):
     n_out, n_in = settings.shapes[index]
     n_bits, n_tables = settings.hash_bits[index], settings.hash_tables
     family = HASH_FAMILIES[settings.hash_family].draw(n_in, n_bits, n_tables, rng)
-    search = settings.hash_search
+    search = settings.hash_search[index]
     needs_codes = RANKINGS[settings.hash_ranking].needs_codes
     if search in ("auto", "cells"):
         # Cells are drawn once the layer has seen inputs.

@@ -66,6 +66,8 @@ class Rehasher:
             if isinstance(layer.selector, LSHSelector)
             and (layer.selector.family.adaptive or not layer.selector.exhaustive)
         ]
+        layers = network.state["layers"][:-1]
+        self.sorted = [index for index, layer in enumerate(layers) if "visits" in layer]
         self.clock = network.state.setdefault(
             "rehash",
             {
@@ -102,9 +104,9 @@ class Rehasher:
     @property
     def due(self):
         """How many more examples may be trained before ``run`` has work."""
-        if not self.hashed:
+        if not self.sorted:
             return np.inf
-        at = min(self.clock["sort_at"], *(self.clock["look_at"][index] for index in self.hashed))
+        at = min([self.clock["sort_at"], *(self.clock["look_at"][i] for i in self.hashed)])
         if self.encodes:
             at = min(at, self.clock["encode_at"])
         return at - self.network.state["n_seen"]
@@ -114,7 +116,7 @@ class Rehasher:
         seen, clock = self.network.state["n_seen"], self.clock
         if seen >= clock["sort_at"]:
             clock["sort_at"] = seen + min(seen, LONGEST_SORTING)
-            for index in self.hashed:
+            for index in self.sorted:
                 self.network.sort_nodes(index)
         if self.encodes and seen >= clock["encode_at"]:
             self.settle()

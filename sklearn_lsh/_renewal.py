@@ -106,7 +106,7 @@ class Renewal:
 
         hashing, dim = dict(self.arrays["hashing"]), family.dim
         if selector.aims:
-            auto = network.settings.hash_search == "auto"
+            auto = network.settings.hash_search[self.index] == "auto"
             chosen, spent = choose_sketching(self.exact, queries, nodes, self.aim, auto)
             dim, hashing["short_list"] = chosen.dim, chosen.short_list
             self.multiplications += spent
@@ -124,7 +124,8 @@ class Renewal:
 
     def _choose_search(self, hashing):
         """Scan the sketches, or visit cells of them: whichever costs less."""
-        wanted, sketches = self.network.settings.hash_search, hashing["sketches"]
+        sketches = hashing["sketches"]
+        wanted = self.network.settings.hash_search[self.index]
         hashing["search"] = "scan"
         hashing.pop("cells", None)
         hashing.pop("index", None)

@@ -4,12 +4,17 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from ._calibration import CELLS_WIDTH
 from ._network import Settings
 from .core.optimizers import SOLVERS
+from .core.selection import SELECTIONS
 
 # active_fraction="auto": this share of a layer, but no fewer nodes than the floor.
 AUTO_FRACTION = 0.05
 AUTO_FLOOR = 50
+# An input of so few active nodes is hardly longer than a sketch of it: where layers are not wide
+# enough to be divided into cells, all activations cost no more than a scan of sketches.
+SHORT_INPUT = 64
 
 
 def resolve_settings(params, n_features, n_outputs, loss):
@@ -29,13 +34,22 @@ def resolve_settings(params, n_features, n_outputs, loss):
         If hidden_layer_sizes or active_fraction do not describe a network, or cells are asked
         for where nodes are not ranked by sketch.
     """
+    hashed = params["selection"] == "lsh"
     ranked = params["hash_family"] == "subspace" and params["hash_ranking"] == "cascade"
-    if params["hash_search"] == "cells" and params["selection"] == "lsh" and not ranked:
+    if params["hash_search"] == "cells" and hashed and not ranked:
         raise ValueError(
             'hash_search="cells" needs hash_family="subspace" and hash_ranking="cascade", got '
             f'{params["hash_family"]!r} and {params["hash_ranking"]!r}.'
         )
     sizes = resolve_sizes(params["hidden_layer_sizes"])
+    n_active = resolve_active(params["active_fraction"], sizes, params["selection"])
+    # Hidden layers, then the output layer: whether what they get has few entries.
+    short = [False, *(n <= SHORT_INPUT for n in n_active)]
+    auto = hashed and ranked and params["hash_search"] == "auto"
+    searches = tuple(
+        "exact" if auto and few and size < CELLS_WIDTH else params["hash_search"]
+        for few, size in zip(short, sizes, strict=False)
+    )
     return Settings(
         n_features=n_features,
         hidden_layer_sizes=sizes,
@@ -43,14 +57,15 @@ def resolve_settings(params, n_features, n_outputs, loss):
         activation=params["activation"],
         loss=loss,
         selection=params["selection"],
-        n_active=resolve_active(params["active_fraction"], sizes, params["selection"]),
+        n_active=n_active,
         solver=params["solver"],
         hash_family=params["hash_family"],
-        hash_search=params["hash_search"],
+        hash_search=searches,
         hash_ranking=params["hash_ranking"],
         hash_bits=tuple(resolve_bits(params["hash_bits"], size) for size in sizes),
         hash_tables=int(params["hash_tables"]),
         hash_probes=params["hash_probes"],
+        by_input=resolve_layout(params["selection"], params["solver"], searches, short),
     )
 
 
@@ -92,6 +107,17 @@ def _active_nodes(given, size):
         "active_fraction must be 'auto', a share in (0, 1], a number of nodes from 1 to the "
         f"layer's {size}, or a sequence of these; got {given!r}"
     )
+
+
+def resolve_layout(selection, solver, searches, short):
+    """Which layers' weights lie by input: where all nodes read few inputs.
+
+    Solvers with state for every weight keep it by node.
+    """
+    if SOLVERS[solver].by_input:
+        return (False,) * len(short)
+    all_read = [SELECTIONS[selection].proposes_all or search == "exact" for search in searches]
+    return tuple(few and read for few, read in zip(short, [*all_read, True], strict=True))
 
 
 def resolve_bits(hash_bits, size):

@@ -27,8 +27,8 @@ def twin(estimator):
     settings, arrays = network.settings, network.state["layers"]
     activations = [settings.activation] * len(settings.hidden_layer_sizes) + ["identity"]
     layers = []
-    for layer, activation in zip(arrays, activations, strict=True):
-        w, b, state = layer["weights"], layer["intercepts"], layer["optimizer"]
+    for layer, w, activation in zip(arrays, network.weights, activations, strict=True):
+        b, state = layer["intercepts"], layer["optimizer"]
         momentum = 0.0 if settings.solver == "rowwise_adagrad" else estimator.momentum
         rule = reference.RULES[settings.solver](
             w.shape, estimator.learning_rate_init, momentum, estimator.alpha

@@ -25,9 +25,12 @@ def build(seed, rows, weights, intercepts, **settings):
         "activation": "relu", "loss": "sigmoid", "selection": "lsh", "n_active": (1,),
         "solver": "sgd", "hash_family": "simple_lsh", "hash_search": "tables",
         "hash_ranking": "union", "hash_bits": (4,), "hash_tables": 5, "hash_probes": 1,
+        "by_input": (False, False),
     }
-    network = Network.create(Settings(**{**defaults, **settings}), seed)
-    network.state["layers"][0]["weights"][:] = weights
+    settings = {**defaults, **settings}
+    settings["hash_search"] = (settings["hash_search"],)
+    network = Network.create(Settings(**settings), seed)
+    network.weights[0][:] = weights
     network.state["layers"][0]["intercepts"][:] = intercepts
     network.state["n_seen"] = 1  # nothing that only happens before the first example
     rehasher = Rehasher(network, network.engine.workspaces(1))

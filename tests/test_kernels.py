@@ -136,6 +136,20 @@ def test_run_axpy(width, n):
 
 
 @vectors
+@pytest.mark.parametrize("n_rows", [0, 1, 7])
+@pytest.mark.parametrize("numbered", [False, True])
+def test_run_outer(width, n, n_rows, numbered):
+    rng, _, _, run, run_val = clustered(width, n)
+    w, a = floats(rng, 12, width), floats(rng, n_rows)
+    rows = rng.permutation(12)[:n_rows].astype(np.int32) if numbered else None
+    wanted = w.copy()
+    for row, factor in zip(range(n_rows) if rows is None else rows, a, strict=True):
+        kernels.run_axpy(factor, run, run_val, wanted[row])
+    kernels.run_outer(rows, a, run, run_val, w)
+    assert_array_equal(w, wanted)
+
+
+@vectors
 @pytest.mark.parametrize("n_rows", [0, 1, 2, 3, 8])
 def test_run_pull_back(width, n, n_rows):
     rng, _, _, run, _ = clustered(width, n)
@@ -195,17 +209,28 @@ def test_row_dots(n, d, numbered):
     assert out[n] == last
 
 
-@pytest.mark.parametrize("d", [1, 15, 16, 17, 32, 48, 64, 100])
+@pytest.mark.parametrize("d", [1, 7, 8, 9, 15, 16, 17, 32, 48, 63, 64, 65, 88, 100, 200])
 @pytest.mark.parametrize("n", [0, 1, 2, 50])
 @pytest.mark.parametrize("numbered", [False, True])
 def test_row_sums(n, d, numbered):
     rng = np.random.default_rng([n, d])
-    rows, val, out = floats(rng, 60, d), floats(rng, n), floats(rng, d + 1)
+    rows, val, out = floats(rng, 60, d + n % 3), floats(rng, n), floats(rng, d + 1)
     idx = rng.permutation(60)[:n].astype(np.int32) if numbered else None
     wanted = out.astype(float)
-    wanted[:d] += val @ rows[np.arange(n) if idx is None else idx].astype(float)
-    kernels.row_sums(rows, idx, val, out)
+    wanted[:d] += val @ rows[np.arange(n) if idx is None else idx][:, :d].astype(float)
+    kernels.row_sums(rows, idx, val, out[:d])
     assert_allclose(out, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_row_sums_depend_on_nothing_beside_them():
+    """Sums over some columns are, bit by bit, those over more, from every 16th column on."""
+    rng = np.random.default_rng(0)
+    rows, val, out = floats(rng, 60, 200), floats(rng, 50), np.zeros(200, np.float32)
+    kernels.row_sums(rows, None, val, out)
+    for start in range(0, 200, 16):
+        some = np.zeros(200 - start, np.float32)
+        kernels.row_sums(np.ascontiguousarray(rows[:, start:]), None, val, some)
+        assert_array_equal(some, out[start:])
 
 
 @over_sizes

@@ -39,6 +39,14 @@ def test_reorder_is_indexing(n, kind):
         (rng.integers(0, 100, shape).astype(dtype), axis)
         for shape, axis in shapes for dtype in ("u1", "i4", "f4", "f8")
     ]
+    def floats(*shape):
+        return rng.standard_normal(shape).astype(np.float32)
+
+    padded = [floats(n, 8), floats(5, n + 3)]
+    by_row, by_column = padded[0][:, :5], padded[1][:, :n]
+    arrays += [(by_row, 0), (by_column.T.copy().T, 1), (by_column, 1)]
+    arrays += [(floats(n, 8)[:, :5].T, 1), (floats(5, n + 3)[:, :n].T, 0)]
+    beyond = padded[0][:, 5:].copy(), padded[1][:, n:].copy()
     wanted = [np.take(array, order, axis) for array, axis in arrays]
     names = rng.integers(-1, n, (4, 6)).astype(np.int32)
     lookup = np.append(np.argsort(order), -1)
@@ -47,12 +55,14 @@ def test_reorder_is_indexing(n, kind):
     for (array, _), expected in zip(arrays, wanted, strict=True):
         assert_array_equal(array, expected)
     assert_array_equal(names, renamed)
+    assert_array_equal(padded[0][:, 5:], beyond[0])
+    assert_array_equal(padded[1][:, n:], beyond[1])
 
 
 @pytest.mark.parametrize(
     "order, array, axis",
     [([0, 0, 1], np.zeros(3), 0), ([2, 1, 0], np.zeros(4), 0), ([2, 1, 0], np.zeros((3, 2)), 1),
-     ([2, 1, 0], np.zeros((3, 2)).T, 1), ([2, 1, 0], np.zeros((2, 2, 3)), 2)],
+     ([2, 1, 0], np.zeros((3, 4))[:, ::2], 0), ([2, 1, 0], np.zeros((2, 2, 3)), 2)],
 )
 def test_reorder_changes_nothing_if_something_is_wrong(order, array, axis):
     right = np.arange(3)

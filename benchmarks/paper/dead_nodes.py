@@ -58,8 +58,10 @@ def used_by_name(layer):
 def revive(clf, inputs):
     """Raise the intercepts of nodes that win for too few of these inputs, layer by layer."""
     net = clf._network
-    for layer, k in zip(net.state["layers"][:-1], net.settings.n_active, strict=True):
-        z = inputs @ layer["weights"].T + layer["intercepts"]
+    for layer, weights, k in zip(
+        net.state["layers"], net.weights, net.settings.n_active, strict=False
+    ):
+        z = inputs @ weights.T + layer["intercepts"]
         bar = np.partition(z, -k, axis=1)[:, -k]
         often_enough = 1 - FAIR * k / z.shape[1]
         lacking = -np.quantile(z - bar[:, None], often_enough, axis=0)

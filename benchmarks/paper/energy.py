@@ -124,7 +124,7 @@ def bytes_moved(clf, data):
         set_inputs = np.count_nonzero(inputs, axis=1)
         # Rows more than half full are handled as dense.
         m = np.where(2 * set_inputs > inputs.shape[1], inputs.shape[1], set_inputs)
-        outputs = inputs @ layer["weights"].T + layer["intercepts"]
+        outputs = inputs @ net.weights[index].T + layer["intercepts"]
         n, d, p = outputs.shape[1], 0, np.full(len(X), outputs.shape[1])
         read = n * m
         if index < len(chosen):

@@ -130,8 +130,9 @@ class Rehashed(LSHMLPClassifier):
 
     def _new_network(self, X, labels):
         network = super()._new_network(X, labels)
-        for layer, weights, intercepts in zip(network.state["layers"], *self.given, strict=True):
-            layer["weights"][:] = weights.T
+        for stored, given in zip(network.weights, self.given[0], strict=True):
+            stored[:] = given.T
+        for layer, intercepts in zip(network.state["layers"], self.given[1], strict=True):
             layer["intercepts"][:] = intercepts
         return network
 

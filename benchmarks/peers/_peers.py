@@ -33,11 +33,12 @@ class LSH:
 class PyTorch:
     """A dense network in eager mode; batches are index selections, without a data loader."""
 
-    # Rates: the best at each batch size of 0.03, 0.1, 0.2 and 0.4 after two epochs.
+    # Rates: the best of 0.03, 0.1, 0.2, 0.4 (SGD) and 0.0003, 0.001, 0.003 (Adam) after two
+    # epochs on half of MNIST with three layers of 1000, at each batch size.
     SETTINGS = tuple(
         {"optimizer": optimizer, "batch": batch, "rate": rate}
         for optimizer, rates in (
-            ("sgd", (0.1, 0.1, 0.2, 0.2)), ("adam", (1e-3, 1e-3, 1e-3, 1e-3)),
+            ("sgd", (0.1, 0.1, 0.1, 0.2)), ("adam", (1e-3, 1e-3, 1e-3, 3e-3)),
         )
         for batch, rate in zip((64, 128, 256, 512), rates, strict=True)
     )

@@ -539,7 +539,7 @@ cdef class Engine:
         for i in prange(n, num_threads=n_threads, schedule="static", nogil=True):
             self.count_hits(rows, row[i], hit + i * self.n_hidden, spaces[threadid()])
         free(spaces)
-        wanted = [(<Layer> layer).selector.n_active for layer in self.layers[:-1]]
+        wanted = [(<Layer> layer).selector.n_active for layer in self.layers[:self.n_hidden]]
         return hits.sum(axis=0, dtype=np.int64), n * np.array(wanted, np.int64)
 
     cdef void count_hits(

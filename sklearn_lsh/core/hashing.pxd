@@ -1,5 +1,5 @@
 from .types cimport SparseVec, int32_t, real, uint64_t
-from .weights cimport WeightStore
+from .weights cimport ByNode
 
 
 cdef class HashFamily:
@@ -18,9 +18,9 @@ cdef class HashFamily:
     cdef void sketch(self, SparseVec *x, real intercept, real *out) noexcept nogil
     cdef void query(self, const real *sketch, real *q) noexcept nogil
     cdef void margins(self, const real *q, real *margin) noexcept nogil
-    cdef real row_norm2(self, WeightStore store, int32_t j, const real *centred) noexcept nogil
+    cdef real row_norm2(self, ByNode store, int32_t j, const real *centred) noexcept nogil
     cdef void row_codes(
-        self, WeightStore store, int32_t j, const real *sketch, real *margin, int32_t *codes
+        self, ByNode store, int32_t j, const real *sketch, real *margin, int32_t *codes
     ) noexcept nogil
 
 

@@ -22,7 +22,7 @@ from .subspace import principal_subspace
 from .types cimport (
     SparseVec, int32_t, ints, real, reals, rng_below, uint64_t,
 )
-from .weights cimport WeightStore
+from .weights cimport ByNode
 
 # Probes of a table that "auto" may come to.
 MOST_PROBES = 256
@@ -74,7 +74,7 @@ cdef class HashFamily:
         cdef int32_t t
         for t in range(self.dim):
             out[t] = intercept * self.intercept_row[t]
-        kernels.row_sums(self.matrix, self.dim, x.idx, x.val, x.n, out)
+        kernels.row_sums(self.matrix, self.dim, self.dim, x.idx, x.val, x.n, out)
 
     cdef void query(self, const real *sketch, real *q) noexcept nogil:
         cdef int32_t t
@@ -92,11 +92,11 @@ cdef class HashFamily:
                 self.planes, NULL, self.n_tables * self.n_bits, self.dim, q, margin
             )
 
-    cdef real row_norm2(self, WeightStore store, int32_t j, const real *centred) noexcept nogil:
+    cdef real row_norm2(self, ByNode store, int32_t j, const real *centred) noexcept nogil:
         return kernels.sum_squares(centred, self.dim)
 
     cdef void row_codes(
-        self, WeightStore store, int32_t j, const real *sketch, real *margin, int32_t *codes
+        self, ByNode store, int32_t j, const real *sketch, real *margin, int32_t *codes
     ) noexcept nogil:
         """The codes of row j, one a table. margin is scratch for all planes and a sketch."""
         cdef int32_t m = self.n_tables * self.n_bits, t, k
@@ -135,7 +135,7 @@ cdef class SimpleLSH(HashFamily):
     def renew_norms(self, sketches, norms2, centred):
         self.arrays["norm_bound"][0] = np.sqrt(norms2.max())
 
-    cdef real row_norm2(self, WeightStore store, int32_t j, const real *centred) noexcept nogil:
+    cdef real row_norm2(self, ByNode store, int32_t j, const real *centred) noexcept nogil:
         cdef real b = store.intercepts[j]
         return kernels.sum_squares(store.row(j), self.n_in) + b * b
 

@@ -30,6 +30,10 @@ cdef extern from "simd/kernels.h" nogil:
         void (*run_axpy)(
             real a, const int32_t *run, const real *val, int32_t n, real *w
         ) noexcept nogil
+        void (*run_outer)(
+            const int32_t *idx, const real *a, int32_t n, const int32_t *run, const real *val,
+            int32_t m, real *w, int32_t stride
+        ) noexcept nogil
         int32_t (*find_runs)(
             const int32_t *idx, const real *val, int32_t n, int32_t width, int32_t most,
             int32_t *run, real *run_val
@@ -47,8 +51,8 @@ cdef extern from "simd/kernels.h" nogil:
             real *out
         ) noexcept nogil
         void (*row_sums)(
-            const real *rows, int32_t d, const int32_t *idx, const real *val, int32_t n,
-            real *out
+            const real *rows, int32_t stride, int32_t d, const int32_t *idx, const real *val,
+            int32_t n, real *out
         ) noexcept nogil
         real (*max_abs)(const real *x, int32_t n) noexcept nogil
         real (*sum_squares)(const real *x, int32_t n) noexcept nogil

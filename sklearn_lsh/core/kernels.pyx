@@ -88,6 +88,13 @@ def run_axpy(real a, run, val, w):
     kernels.run_axpy(a, ints(run), reals(val), len(run), reals(w))
 
 
+def run_outer(idx, a, run, val, w):
+    """``run_axpy`` of the rows numbered idx, times a; idx None stands for the first rows."""
+    kernels.run_outer(
+        _index(idx), reals(a), len(a), ints(run), reals(val), len(run), reals(w), w.shape[1]
+    )
+
+
 def axpy(real a, idx, val, w):
     """``w[idx] += a * val`` in place."""
     kernels.axpy(a, _index(idx), reals(val), len(val), reals(w))
@@ -109,8 +116,10 @@ def row_dots(rows, ids, q, out):
 
 
 def row_sums(rows, idx, val, out):
-    """``out += val @ rows[idx]`` in place; idx None stands for the first rows."""
-    kernels.row_sums(reals(rows), rows.shape[1], _index(idx), reals(val), len(val), reals(out))
+    """``out += val @ rows[idx][:, :len(out)]`` in place; idx None stands for the first rows."""
+    kernels.row_sums(
+        reals(rows), rows.shape[1], len(out), _index(idx), reals(val), len(val), reals(out)
+    )
 
 
 def max_abs(x):

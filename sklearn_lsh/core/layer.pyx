@@ -193,7 +193,7 @@ cdef class Layer:
         if self.visits != NULL:
             for t in range(n):
                 self.visits[ids[t]] += 1
-        refused = self.optimizer.step(ids, buf.delta + first, n, &buf.input, s.rank)
+        refused = self.optimizer.step(ids, buf.delta + first, n, &buf.input, s)
         s.multiplications += <int64_t> n * buf.input.x.n
         move.linear = self.optimizer.is_linear()
         move.decay = 1 - self.optimizer.learning_rate * self.optimizer.alpha

@@ -3,9 +3,11 @@ from .hashing cimport HashFamily, Probing
 from .selection cimport Selector
 from .tables cimport CodeIndex
 from .types cimport ActiveSet, LayerBuffers, Scratch, int32_t, real
+from .weights cimport ByNode
 
 
 cdef class LSHSelector(Selector):
+    cdef ByNode rows                    # the store
     cdef readonly HashFamily family
     cdef readonly CodeIndex index       # None: the cascade ranks every node
     cdef readonly Probing probing       # None where cells take its place

@@ -16,7 +16,7 @@ from .types cimport (
     ActiveSet, CHECK, LayerBuffers, Move, Scratch, SparseVec, borrow, int32_t, int64_t, ints,
     mix, real, reals, rng_below, rng_uniform, uint64_t,
 )
-from .weights cimport WeightStore
+from .weights cimport ByNode
 
 from .selection import SELECTIONS
 
@@ -40,12 +40,15 @@ cdef class LSHSelector(Selector):
         and ``short_list``, how many candidates the cascade ranks by exact activation.
     """
 
+    proposes_all = False
+
     def __init__(
-        self, WeightStore store, n_active, by_magnitude,
+        self, ByNode store, n_active, by_magnitude,
         HashFamily family, CodeIndex index, probing, Ranking ranking, arrays,
     ):
         cdef SparseVec mean
         Selector.__init__(self, store, n_active, by_magnitude)
+        self.rows = store
         self.family = family
         self.index = index
         self.probing = None if isinstance(probing, Cells) else probing
@@ -191,7 +194,7 @@ cdef class LSHSelector(Selector):
         cdef real *sketch = self.sketches + <Py_ssize_t> j * self.family.dim
         if self.dirty[j] & STALE_SKETCH:
             self.store.fold(j)
-            row.idx, row.val, row.n = NULL, self.store.row(j), self.store.n_in
+            row.idx, row.val, row.n = NULL, self.rows.row(j), self.store.n_in
             self.family.sketch(&row, self.store.intercepts[j], sketch)
             s.multiplications += <int64_t> self.family.dim * row.n
             self.dirty[j] = STALE_CODE
@@ -204,7 +207,7 @@ cdef class LSHSelector(Selector):
             codes[0] = self.cells.nearest(sketch, s)
         else:
             self.store.fold(j)
-            self.family.row_codes(self.store, j, sketch, s.margin, codes)
+            self.family.row_codes(self.rows, j, sketch, s.margin, codes)
             s.multiplications += self.family.code_cost
         self.dirty[j] = 0
 

@@ -1,6 +1,6 @@
 from .kernels cimport lsh_step
-from .types cimport Input, SparseVec, int32_t, real
-from .weights cimport WeightStore
+from .types cimport Input, Scratch, SparseVec, int32_t, real
+from .weights cimport ByNode, WeightStore
 
 
 cdef class Optimizer:
@@ -15,16 +15,18 @@ cdef class Optimizer:
     cdef void describe(self, SparseVec *x, Input *u) noexcept nogil
 
     cdef int32_t step(
-        self, const int32_t *ids, const real *delta, int32_t n, Input *u, real *applied
+        self, const int32_t *ids, const real *delta, int32_t n, Input *u, Scratch *s
     ) noexcept nogil
     cdef real multiple(self, int32_t j, real delta, const Input *u) noexcept nogil
     cdef real reach(self, real multiple, const Input *u) noexcept nogil
-    cdef void move_row(
-        self, int32_t j, real delta, real multiple, const Input *u
+    cdef void move_node(self, int32_t j, real delta, const Input *u) noexcept nogil
+    cdef void move_together(
+        self, const int32_t *ids, int32_t n, const Input *u, Scratch *s
     ) noexcept nogil
 
 
 cdef class PerWeight(Optimizer):
+    cdef ByNode rows                    # the store
     cdef real *state                    # (n_out, n_in, width)
     cdef real *intercept_state          # (n_out, width)
     cdef int32_t width

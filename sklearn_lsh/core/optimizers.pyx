@@ -9,8 +9,8 @@ lazy: an updated row's weights, all of them, first shrink by ``1 - learning_rate
 from libc.math cimport fabsf, sqrtf
 
 from .kernels cimport kernels, lsh_step
-from .types cimport Input, SparseVec, int32_t, real, reals
-from .weights cimport WeightStore
+from .types cimport Input, Scratch, SparseVec, int32_t, real, reals
+from .weights cimport ByNode, WeightStore
 
 # Gradients beyond this are refused: their squares still fit float32.
 cdef real LARGEST_GRADIENT = 1e18
@@ -81,15 +81,16 @@ cdef class Optimizer:
             u.squared_norm = max(<real> 1, u.squared_norm)
 
     cdef int32_t step(
-        self, const int32_t *ids, const real *delta, int32_t n, Input *u, real *applied
+        self, const int32_t *ids, const real *delta, int32_t n, Input *u, Scratch *s
     ) noexcept nogil:
-        """Update row ids[t] with gradient delta[t] * input. Returns how many were refused.
+        """Update node ids[t] with gradient delta[t] * input. Returns how many were refused.
 
-        An update is refused where a weight could leave the range of float32. applied[t]
+        An update is refused where a weight could leave the range of float32. s.rank[t]
         receives the multiple of the input that was subtracted, where the rule is linear.
         """
         cdef int32_t t, refused = 0
         cdef real decay = 1 - self.learning_rate * self.alpha
+        cdef real *applied = s.rank
         for t in range(n):
             applied[t] = self.multiple(ids[t], delta[t], u)
             # The comparison is false for NaN.
@@ -98,10 +99,11 @@ cdef class Optimizer:
             ):
                 if decay != 1:
                     self.store.shrink(ids[t], decay)
-                self.move_row(ids[t], delta[t], applied[t], u)
+                self.move_node(ids[t], delta[t], u)
             else:
                 applied[t] = 0
                 refused += 1
+        self.move_together(ids, n, u, s)
         return refused
 
     cdef real multiple(self, int32_t j, real delta, const Input *u) noexcept nogil:
@@ -112,27 +114,33 @@ cdef class Optimizer:
         """A bound on how far an update moves any weight of its row."""
         return 0
 
-    cdef void move_row(
-        self, int32_t j, real delta, real multiple, const Input *u
+    cdef void move_node(self, int32_t j, real delta, const Input *u) noexcept nogil:
+        """Update the state of node j; its weights, too, where they move one by one."""
+        pass
+
+    cdef void move_together(
+        self, const int32_t *ids, int32_t n, const Input *u, Scratch *s
     ) noexcept nogil:
-        """Update row j and its intercept."""
+        """Update the weights of all nodes of a step, where they move by multiples of x."""
         pass
 
 
 cdef class PerWeight(Optimizer):
-    """Base of the rules with state for every weight; the intercept is one more weight."""
+    """Base of the rules with state for every weight; the intercept is one more weight.
+
+    Weights lie by node, and so does their state.
+    """
 
     by_input = ("state",)
 
-    def __init__(self, WeightStore store, state):
+    def __init__(self, ByNode store, state):
         Optimizer.__init__(self, store, state)
+        self.rows = store
         self.state = reals(state["state"])
         self.intercept_state = reals(state["intercept_state"])
         self.width = state["state"].size // (store.n_out * store.n_in)
 
-    cdef void move_row(
-        self, int32_t j, real delta, real multiple, const Input *u
-    ) noexcept nogil:
+    cdef void move_node(self, int32_t j, real delta, const Input *u) noexcept nogil:
         cdef lsh_step s
         cdef SparseVec intercept_input
         cdef real one = 1
@@ -141,7 +149,7 @@ cdef class PerWeight(Optimizer):
         s.momentum = self.momentum
         s.delta = delta
         s.inverse_scale = 1 / self.store.scale[j]
-        self.rule(&s, u.x, self.store.row(j), self.state + row * self.store.n_in)
+        self.rule(&s, u.x, self.rows.row(j), self.state + row * self.store.n_in)
         intercept_input.idx, intercept_input.val, intercept_input.n = NULL, &one, 1
         s.inverse_scale = 1
         self.rule(&s, &intercept_input, self.store.intercepts + j, self.intercept_state + row)
@@ -232,11 +240,14 @@ cdef class RowwiseAdagrad(Optimizer):
     cdef real reach(self, real multiple, const Input *u) noexcept nogil:
         return fabsf(multiple) * u.largest
 
-    cdef void move_row(
-        self, int32_t j, real delta, real multiple, const Input *u
-    ) noexcept nogil:
+    cdef void move_node(self, int32_t j, real delta, const Input *u) noexcept nogil:
         self.row_squares[j] += delta * delta * u.squared_norm
-        self.store.subtract(j, multiple, u.x, u.intercept_input)
+
+    cdef void move_together(
+        self, const int32_t *ids, int32_t n, const Input *u, Scratch *s
+    ) noexcept nogil:
+        self.store.subtract(ids, s.rank, n, u.x, s)
+        self.store.move_intercepts(ids, s.rank, n, u.intercept_input)
 
 
 SOLVERS = {"rowwise_adagrad": RowwiseAdagrad, "adagrad": Adagrad, "sgd": SGD}

@@ -13,11 +13,13 @@ from libc.string cimport memcpy
 from .types cimport CHECK, int32_t, ints
 
 
-# An array as n items of `size` bytes, `repeats` times one after the other.
+# n items of `size` bytes, `step` bytes apart; `repeats` times, `stride` bytes apart.
 cdef struct Items:
     char *base
     Py_ssize_t repeats
+    Py_ssize_t stride
     Py_ssize_t n
+    Py_ssize_t step
     Py_ssize_t size
 
 
@@ -29,7 +31,7 @@ def reorder(order, arrays, names):
     order : ndarray of int32
         A permutation of the nodes.
     arrays : list of (ndarray, axis)
-        C-contiguous arrays with the nodes along their axis 0 or 1.
+        With the nodes along their axis 0 or 1. Rows are contiguous, or columns if 2-D.
     names : list of ndarray of int32
         Arrays of node numbers, which are renamed; negative ones stay.
 
@@ -46,16 +48,18 @@ def reorder(order, arrays, names):
     cdef const int32_t *new = ints(position)
     cdef const int32_t *old = ints(order)
     cdef Py_ssize_t n_arrays = len(arrays), n_names = len(names), largest = 1
-    jobs = np.zeros((n_arrays, 4), np.int64)
+    jobs = np.zeros((n_arrays, 5), np.int64)
     renamed = np.zeros((n_names, 2), np.int64)
     for i, (array, axis) in enumerate(arrays):
         if array.shape[axis] != n or axis > 1:
             raise ValueError(f"shape {array.shape} has no axis {axis} of {n} nodes")
-        if not (array.flags.c_contiguous and array.flags.writeable):
-            raise ValueError("an array is not writable, or not C-contiguous")
-        repeats = array.shape[0] if axis else 1
+        if array.ndim == 2 and array.strides[0] < array.strides[1]:
+            array, axis = array.T, 1 - axis
+        if not (array[:1].flags.c_contiguous and array.flags.writeable):
+            raise ValueError("an array is not writable, or its rows are not contiguous")
+        repeats, stride = (array.shape[0], array.strides[0]) if axis else (1, 0)
         size = array.nbytes // max(1, repeats * n)
-        jobs[i] = array.ctypes.data, repeats, n, size
+        jobs[i] = array.ctypes.data, repeats, stride, size if axis else array.strides[0], size
         largest = max(largest, size)
     for i, array in enumerate(names):
         renamed[i] = <Py_ssize_t> ints(array), array.size
@@ -70,7 +74,8 @@ def reorder(order, arrays, names):
     with nogil:
         for i in range(n_arrays):
             items.base, items.repeats = <char *> <size_t> job[i, 0], job[i, 1]
-            items.n, items.size = job[i, 2], job[i, 3]
+            items.stride, items.step, items.size = job[i, 2], job[i, 3], job[i, 4]
+            items.n = n
             permute(&items, old, spare, spare + largest)
         for i in range(n_names):
             node = <int32_t *> <size_t> name[i, 0]
@@ -83,20 +88,20 @@ def reorder(order, arrays, names):
 
 cdef void permute(Items *items, const int32_t *order, char *item, char *done) noexcept nogil:
     """Walk along the cycles of the permutation, with one item in hand."""
-    cdef Py_ssize_t r, t, here, size = items.size
+    cdef Py_ssize_t r, t, here, step = items.step, size = items.size
     cdef char *base
     for r in range(items.repeats):
-        base = items.base + r * items.n * size
+        base = items.base + r * items.stride
         for t in range(items.n):
             done[t] = 0
         for t in range(items.n):
             if done[t] or order[t] == t:
                 continue
-            memcpy(item, base + t * size, size)
+            memcpy(item, base + t * step, size)
             here = t
             while order[here] != t:
-                memcpy(base + here * size, base + order[here] * size, size)
+                memcpy(base + here * step, base + order[here] * step, size)
                 done[here] = 1
                 here = order[here]
-            memcpy(base + here * size, item, size)
+            memcpy(base + here * step, item, size)
             done[here] = 1

@@ -25,6 +25,9 @@ cdef class Selector:
         Rank nodes by |activation| instead of activation.
     """
 
+    #: Whether all nodes are candidates, in training and at prediction.
+    proposes_all = True
+
     def __init__(self, WeightStore store, n_active, by_magnitude):
         self.store = store
         self.n_nodes = store.n_out
@@ -37,10 +40,11 @@ cdef class Selector:
 
     cdef void propose(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
         """Put candidates for the input x into buf.active, in ascending order."""
-        cdef int32_t j
-        for j in range(self.n_nodes):
-            buf.active.idx[j] = j
-        buf.active.n = self.n_nodes
+        cdef int32_t j, n = self.n_nodes
+        cdef int32_t *idx = buf.active.idx
+        for j in range(n):
+            idx[j] = j
+        buf.active.n = n
 
     cdef void choose(self, ActiveSet *out, Scratch *s) noexcept nogil:
         """Keep of the candidates those to be active, given the activations of all."""
@@ -55,12 +59,15 @@ cdef class Selector:
 
     cdef void keep_best(self, ActiveSet *out, Scratch *s) noexcept nogil:
         """Keep the n_active best candidates by activation."""
-        cdef int32_t t
-        if out.n <= self.n_active:
+        cdef int32_t t, n = out.n
+        cdef real *rank = out.z
+        if n <= self.n_active:
             return
-        for t in range(out.n):
-            s.rank[t] = fabsf(out.z[t]) if self.by_magnitude else out.z[t]
-        out.n = kernels.top(s.rank, NULL, out.n, self.n_active, s.key, s.chosen)
+        if self.by_magnitude:
+            rank = s.rank
+            for t in range(n):
+                rank[t] = fabsf(out.z[t])
+        out.n = kernels.top(rank, NULL, n, self.n_active, s.key, s.chosen)
         for t in range(out.n):
             out.idx[t] = out.idx[s.chosen[t]]
             out.z[t] = out.z[s.chosen[t]]
@@ -79,6 +86,8 @@ cdef class WinnerTakeAll(Selector):
 
 cdef class Dropout(Selector):
     """Vanilla dropout (Srivastava et al. 2014): n_active nodes drawn uniformly."""
+
+    proposes_all = False
 
     def inference(self):
         return ScaledNodes(self.store, self.n_active, self.by_magnitude)

@@ -88,7 +88,7 @@ cdef struct Move:
 cdef struct Scratch:
     real *score
     real *rank
-    real *sum               # as many as the runs of an output hold
+    RunBuffer runs          # of a vector over the nodes of a layer
     int32_t *key
     int32_t *ids
     int32_t *chosen

@@ -76,9 +76,7 @@ cdef class Workspace:
                 codes = max(codes, <size_t> (probes * lsh.family.n_tables))
         self.space.scratch.score = <real *> take(&arena, width, sizeof(real))
         self.space.scratch.rank = <real *> take(&arena, width, sizeof(real))
-        self.space.scratch.sum = <real *> take(
-            &arena, (min(<int32_t> width // RUN, MOST_RUNS) + 1) * RUN, sizeof(real)
-        )
+        make_room(&self.space.scratch.runs, width, &arena)
         self.space.scratch.key = <int32_t *> take(&arena, width, sizeof(int32_t))
         self.space.scratch.ids = <int32_t *> take(&arena, width, sizeof(int32_t))
         self.space.scratch.chosen = <int32_t *> take(&arena, width, sizeof(int32_t))

@@ -43,6 +43,10 @@ typedef struct {
                          int32_t most, int32_t *run, float *run_val);
     /* w[run[t] + b] += a * val[t * LSH_RUN + b], for n runs */
     void (*run_axpy)(float a, const int32_t *run, const float *val, int32_t n, float *w);
+    /* The same for n rows of w, which are stride floats apart, with a[t] for the row numbered
+     * idx[t]; idx NULL: the first n */
+    void (*run_outer)(const int32_t *idx, const float *a, int32_t n, const int32_t *run,
+                      const float *val, int32_t m, float *w, int32_t stride);
     /* out[t * LSH_RUN + b] = sum_r a[r] * row[run[t] + b] over the n rows of w numbered ids */
     void (*run_pull_back)(const float *w, int32_t stride, const int32_t *ids, const float *a,
                           int32_t n, const int32_t *run, int32_t m, float *out);
@@ -52,9 +56,10 @@ typedef struct {
     /* out[t] = rows[ids[t]] . q for n rows of d floats; ids NULL: the first n */
     void (*row_dots)(const float *rows, const int32_t *ids, int32_t n, int32_t d,
                      const float *q, float *out);
-    /* out[i] += sum_t val[t] * rows[idx[t]][i] for n rows of d floats; idx NULL: the first n */
-    void (*row_sums)(const float *rows, int32_t d, const int32_t *idx, const float *val,
-                     int32_t n, float *out);
+    /* out[i] += sum_t val[t] * rows[idx[t]][i] for i < d, of n rows that are stride floats
+     * apart; idx NULL: the first n */
+    void (*row_sums)(const float *rows, int32_t stride, int32_t d, const int32_t *idx,
+                     const float *val, int32_t n, float *out);
     float (*max_abs)(const float *x, int32_t n);
     float (*sum_squares)(const float *x, int32_t n);
     /* v = momentum v + lr g; w -= v, with state[i] = v */

@@ -72,6 +72,14 @@ static void LEVEL(run_axpy)(float a, const int32_t *run, const float *val, int32
     }
 }
 
+static void LEVEL(run_outer)(const int32_t *idx, const float *a, int32_t n, const int32_t *run,
+                             const float *val, int32_t m, float *w, int32_t stride)
+{
+    int32_t t;
+    for (t = 0; t < n; t++)
+        LEVEL(run_axpy)(a[t], run, val, m, w + (int64_t) stride * (idx == NULL ? t : idx[t]));
+}
+
 static int32_t LEVEL(find_runs)(const int32_t *idx, const float *val, int32_t n, int32_t width,
                                 int32_t most, int32_t *run, float *run_val)
 {
@@ -198,29 +206,37 @@ static void LEVEL(row_dots)(const float *rows, const int32_t *ids, int32_t n, in
     }
 }
 
-static void LEVEL(row_sums)(const float *rows, int32_t d, const int32_t *idx, const float *val,
-                            int32_t n, float *out)
+/* row_sums over 8 * parts numbers of the rows, where parts is a constant: sums in registers. */
+static inline void LEVEL(some_sums)(const float *rows, int32_t stride, const int32_t *idx,
+                                    const float *val, int32_t n, const int parts, float *out)
 {
-    int32_t i = 0, k, t, b;
-    while (i + 16 <= d) {
-        /* Sums stay in registers: four of eight numbers, or two. */
-        const int32_t parts = i + 32 <= d ? 4 : 2;
-        const LANES zero = LANES_ZERO;
-        LANES s[4] = {zero, zero, zero, zero};
-        for (t = 0; t < n; t++) {
-            const float *row = rows + (int64_t) d * (idx == NULL ? t : idx[t]) + i;
-            const LANES x = LANES_FILLED(val[t]);
-            for (k = 0; k < 2; k++) LANES_MORE(s[k], x, row + 8 * k);
-            if (parts == 4)
-                for (k = 2; k < 4; k++) LANES_MORE(s[k], x, row + 8 * k);
-        }
-        for (k = 0; k < parts; k++)
-            for (b = 0; b < 8; b++) out[i + 8 * k + b] += LANE(s[k], b);
-        i += 8 * parts;
+    const LANES zero = LANES_ZERO;
+    LANES s[8];
+    int32_t t;
+    int k, b;
+    for (k = 0; k < parts; k++) s[k] = zero;
+    for (t = 0; t < n; t++) {
+        const float *row = rows + (int64_t) stride * (idx == NULL ? t : idx[t]);
+        const LANES x = LANES_FILLED(val[t]);
+        for (k = 0; k < parts; k++) LANES_MORE(s[k], x, row + 8 * k);
+    }
+    for (k = 0; k < parts; k++)
+        for (b = 0; b < 8; b++) out[8 * k + b] += LANE(s[k], b);
+}
+
+static void LEVEL(row_sums)(const float *rows, int32_t stride, int32_t d, const int32_t *idx,
+                            const float *val, int32_t n, float *out)
+{
+    int32_t i = 0, t;
+    for (; i + 64 <= d; i += 64) LEVEL(some_sums)(rows + i, stride, idx, val, n, 8, out + i);
+    for (; i + 16 <= d; i += 16) LEVEL(some_sums)(rows + i, stride, idx, val, n, 2, out + i);
+    if (i + 8 <= d) {
+        LEVEL(some_sums)(rows + i, stride, idx, val, n, 1, out + i);
+        i += 8;
     }
     for (; i < d; i++)
         for (t = 0; t < n; t++)
-            out[i] += val[t] * rows[(int64_t) d * (idx == NULL ? t : idx[t]) + i];
+            out[i] += val[t] * rows[(int64_t) stride * (idx == NULL ? t : idx[t]) + i];
 }
 
 static float LEVEL(max_abs)(const float *x, int32_t n)
@@ -382,6 +398,6 @@ static void LEVEL(sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits
 
 static const lsh_kernels LEVEL(table) = {
     LEVEL_NAME, LEVEL(dot), LEVEL(gather_dots), LEVEL(run_dots), LEVEL(axpy), LEVEL(find_runs),
-    LEVEL(run_axpy), LEVEL(run_pull_back), LEVEL(pull_back), LEVEL(row_dots), LEVEL(row_sums),
-    LEVEL(max_abs), LEVEL(sum_squares), LEVEL(sgd), LEVEL(adagrad), LEVEL(top), LEVEL(sort),
+    LEVEL(run_axpy), LEVEL(run_outer), LEVEL(run_pull_back), LEVEL(pull_back), LEVEL(row_dots),
+    LEVEL(row_sums), LEVEL(max_abs), LEVEL(sum_squares), LEVEL(sgd), LEVEL(adagrad), LEVEL(top), LEVEL(sort),
 };
