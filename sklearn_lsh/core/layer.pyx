@@ -92,9 +92,10 @@ cdef class Layer:
         return min(found, k)
 
     cdef int32_t rows_together(self, int n_owners) noexcept nogil:
-        """Rows to visit for one example after the other: as many as stay in the cache."""
+        """Nodes to visit for one example after the other: as many as stay in the cache."""
         cdef int32_t n_out = self.store.n_out
         cdef int32_t n = <int32_t> min(n_out, TILE_BYTES // (4 * <int64_t> self.store.n_in))
+        n = max(n, self.store.stretch)
         n = max(n, n_out // MOST_TILES)  # rows of wide layers are rarely visited twice
         if n_owners > 1:
             n = min(n, n_out // (TILES_OF_OWNER * n_owners))

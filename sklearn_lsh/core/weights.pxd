@@ -6,6 +6,7 @@ cdef class WeightStore:
     cdef object arrays
     cdef real *weights          # the weight itself: scale[j] * stored + shift[j] * mean[i]
     cdef int32_t stride         # between rows of them
+    cdef int32_t stretch        # nodes that are worth a visit
     cdef real *intercepts       # (n_out,)
     cdef real *scale            # (n_out,)
     cdef real *shift            # (n_out,); zeros where there is no mean

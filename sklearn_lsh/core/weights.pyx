@@ -48,6 +48,7 @@ cdef class WeightStore:
         self.bounds = bound
         self.n_out, self.n_in = self.view(weights, n_out).shape
         self.stride = weights.shape[1]
+        self.stretch = self.nodes_to_read_ahead
         self.weights = reals(weights)
         self.intercepts = reals(intercepts)
         self.scale = reals(scale)
@@ -59,8 +60,8 @@ cdef class WeightStore:
             self.mean_norm2 = kernels.sum_squares(self.mean, self.n_in)
             self.mean_largest = kernels.max_abs(self.mean, self.n_in)
 
-    #: The axis of the nodes.
-    node_axis = 0
+    #: Nodes whose weights must be visited together for the processor to read ahead.
+    nodes_to_read_ahead = 1
 
     @staticmethod
     def shape(n_out, n_in):
@@ -221,7 +222,7 @@ cdef class ByNode(WeightStore):
 cdef class ByInput(WeightStore):
     """(n_in, n_out and some that are not used): a row for each input."""
 
-    node_axis = 1
+    nodes_to_read_ahead = 1024
 
     @staticmethod
     def shape(n_out, n_in):

@@ -84,6 +84,27 @@ static lanes8 lanes8_sums(const lanes8 *v)
 #define LANES_SUMS(v) lanes8_sums(v)
 #endif
 
+/* Eight sums of lanes, side by side: each has a name of its own, since arrays of vectors end up in
+ * memory. EIGHT_MORE adds v times what lies at p[k] + i to the k-th; EIGHT_SUMS writes the sum of
+ * each one's lanes. */
+#define EIGHT_LANES(s)                                                                     \
+    LANES s##0 = LANES_ZERO, s##1 = LANES_ZERO, s##2 = LANES_ZERO, s##3 = LANES_ZERO,      \
+          s##4 = LANES_ZERO, s##5 = LANES_ZERO, s##6 = LANES_ZERO, s##7 = LANES_ZERO
+#define EIGHT_MORE(s, v, p, i)                                                             \
+    do {                                                                                   \
+        const LANES more = (v);                                                            \
+        LANES_MORE(s##0, more, (p)[0] + (i)), LANES_MORE(s##1, more, (p)[1] + (i));        \
+        LANES_MORE(s##2, more, (p)[2] + (i)), LANES_MORE(s##3, more, (p)[3] + (i));        \
+        LANES_MORE(s##4, more, (p)[4] + (i)), LANES_MORE(s##5, more, (p)[5] + (i));        \
+        LANES_MORE(s##6, more, (p)[6] + (i)), LANES_MORE(s##7, more, (p)[7] + (i));        \
+    } while (0)
+#define EIGHT_SUMS(s, out)                                                                 \
+    do {                                                                                   \
+        const LANES all[8] = {s##0, s##1, s##2, s##3, s##4, s##5, s##6, s##7};             \
+        const LANES sums = LANES_SUMS(all);                                                \
+        for (int lane = 0; lane < 8; lane++) (out)[lane] = LANE(sums, lane);               \
+    } while (0)
+
 static inline int32_t trailing_zeros(uint64_t x)
 {
 #if defined(__GNUC__) || defined(__clang__)

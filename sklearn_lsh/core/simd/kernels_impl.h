@@ -45,19 +45,15 @@ static void LEVEL(run_dots)(const float *w, int32_t stride, const int32_t *ids, 
         /* Eight rows at once: a sum waits for its last addition longer than one takes. */
         const int32_t rows = m - r < 8 ? m - r : 8;
         const float *p[8];
-        LANES s[8], sums;
+        float sum[8];
+        EIGHT_LANES(s);
         for (k = 0; k < 8; k++) {
             const int32_t j = r + (k < rows ? k : rows - 1);
-            const LANES zero = LANES_ZERO;
             p[k] = w + (int64_t) stride * (ids == NULL ? j : ids[j]);
-            s[k] = zero;
         }
-        for (t = 0; t < n; t++) {
-            const LANES x = LANES_AT(val + t * LSH_RUN);
-            for (k = 0; k < 8; k++) LANES_MORE(s[k], x, p[k] + run[t]);
-        }
-        sums = LANES_SUMS(s);
-        for (k = 0; k < rows; k++) out[r + k] = LANE(sums, k);
+        for (t = 0; t < n; t++) EIGHT_MORE(s, LANES_AT(val + t * LSH_RUN), p, run[t]);
+        EIGHT_SUMS(s, sum);
+        for (k = 0; k < rows; k++) out[r + k] = sum[k];
     }
 }
 
@@ -187,15 +183,12 @@ static void LEVEL(row_dots)(const float *rows, const int32_t *ids, int32_t n, in
     /* Eight rows at once: their lanes are added up together. */
     if (d % 8 == 0)
         for (; j + 8 <= n; j += 8) {
-            LANES s[8], sums;
-            for (k = 0; k < 8; k++) {
-                const float *row = rows + (int64_t) d * (ids == NULL ? j + k : ids[j + k]);
-                LANES sum = LANES_ZERO;  /* a name of its own stays in a register */
-                for (t = 0; t < d; t += 8) LANES_MORE(sum, LANES_AT(row + t), q + t);
-                s[k] = sum;
-            }
-            sums = LANES_SUMS(s);
-            for (k = 0; k < 8; k++) out[j + k] = LANE(sums, k);
+            const float *p[8];
+            EIGHT_LANES(s);
+            for (k = 0; k < 8; k++)
+                p[k] = rows + (int64_t) d * (ids == NULL ? j + k : ids[j + k]);
+            for (t = 0; t < d; t += 8) EIGHT_MORE(s, LANES_AT(q + t), p, t);
+            EIGHT_SUMS(s, out + j);
         }
     for (; j < n; j++) {
         const float *row = rows + (int64_t) d * (ids == NULL ? j : ids[j]);
@@ -206,37 +199,21 @@ static void LEVEL(row_dots)(const float *rows, const int32_t *ids, int32_t n, in
     }
 }
 
-/* row_sums over 8 * parts numbers of the rows, where parts is a constant: sums in registers. */
-static inline void LEVEL(some_sums)(const float *rows, int32_t stride, const int32_t *idx,
-                                    const float *val, int32_t n, const int parts, float *out)
-{
-    const LANES zero = LANES_ZERO;
-    LANES s[8];
-    int32_t t;
-    int k, b;
-    for (k = 0; k < parts; k++) s[k] = zero;
-    for (t = 0; t < n; t++) {
-        const float *row = rows + (int64_t) stride * (idx == NULL ? t : idx[t]);
-        const LANES x = LANES_FILLED(val[t]);
-        for (k = 0; k < parts; k++) LANES_MORE(s[k], x, row + 8 * k);
-    }
-    for (k = 0; k < parts; k++)
-        for (b = 0; b < 8; b++) out[8 * k + b] += LANE(s[k], b);
-}
-
 static void LEVEL(row_sums)(const float *rows, int32_t stride, int32_t d, const int32_t *idx,
                             const float *val, int32_t n, float *out)
 {
-    int32_t i = 0, t;
-    for (; i + 64 <= d; i += 64) LEVEL(some_sums)(rows + i, stride, idx, val, n, 8, out + i);
-    for (; i + 16 <= d; i += 16) LEVEL(some_sums)(rows + i, stride, idx, val, n, 2, out + i);
-    if (i + 8 <= d) {
-        LEVEL(some_sums)(rows + i, stride, idx, val, n, 1, out + i);
-        i += 8;
+    int32_t t, i, k;
+    /* Four rows at once, so that sums are not read and written for each. */
+    for (t = 0; t + 4 <= n; t += 4) {
+        const float *r[4], *v = val + t;
+        for (k = 0; k < 4; k++)
+            r[k] = rows + (int64_t) stride * (idx == NULL ? t + k : idx[t + k]);
+        SIMD
+        for (i = 0; i < d; i++)
+            out[i] += (v[0] * r[0][i] + v[1] * r[1][i]) + (v[2] * r[2][i] + v[3] * r[3][i]);
     }
-    for (; i < d; i++)
-        for (t = 0; t < n; t++)
-            out[i] += val[t] * rows[(int64_t) stride * (idx == NULL ? t : idx[t]) + i];
+    for (; t < n; t++)
+        LEVEL(axpy)(val[t], NULL, rows + (int64_t) stride * (idx == NULL ? t : idx[t]), d, out);
 }
 
 static float LEVEL(max_abs)(const float *x, int32_t n)
@@ -399,5 +376,6 @@ static void LEVEL(sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits
 static const lsh_kernels LEVEL(table) = {
     LEVEL_NAME, LEVEL(dot), LEVEL(gather_dots), LEVEL(run_dots), LEVEL(axpy), LEVEL(find_runs),
     LEVEL(run_axpy), LEVEL(run_outer), LEVEL(run_pull_back), LEVEL(pull_back), LEVEL(row_dots),
-    LEVEL(row_sums), LEVEL(max_abs), LEVEL(sum_squares), LEVEL(sgd), LEVEL(adagrad), LEVEL(top), LEVEL(sort),
+    LEVEL(row_sums), LEVEL(max_abs), LEVEL(sum_squares), LEVEL(sgd), LEVEL(adagrad), LEVEL(top),
+    LEVEL(sort),
 };
