@@ -145,6 +145,7 @@ class Network:
                     layer["hashing"] = _new_hashing(settings, index, rng)
                 layer["nodes"] = np.arange(n_out, dtype=np.int32)
                 layer["visits"] = np.zeros(n_out, np.int32)
+                layer["busy"] = n_out
         return cls(state)
 
     # ---- the compiled side -------------------------------------------------------------
@@ -163,6 +164,7 @@ class Network:
                 selector, activation = AllNodes(store, n_out, False), "identity"
             else:
                 selector = self._selector(store, index, by_magnitude)
+                selector.n_busy = arrays.get("busy", n_out)
                 activation = settings.activation
             optimizer = SOLVERS[settings.solver](store, arrays["optimizer"])
             layers.append(
@@ -268,13 +270,18 @@ class Network:
             now, then = (store.view(w, len(intercepts)) for w in (layer["weights"], weights))
             now[:] = then[places][:, below]
             layer["intercepts"][:] = intercepts[places]
+            if "busy" in layer:
+                layer["busy"] = len(intercepts)
             below = places
         self._assemble()  # with fresh bounds
 
     # ---- the order of nodes ------------------------------------------------------------
 
-    def sort_nodes(self, index):
+    def sort_nodes(self, index, only_busy=False):
         """Put the nodes of a hidden layer into the order of their use, the busiest first.
+
+        ``only_busy`` leaves those without a visit out of training until the next call: scans
+        and exact activations end before them. Prediction goes over all.
 
         What the network computes does not depend on it (but for rounding), what it takes does:
         the few nodes that examples have in common share cache lines.
@@ -300,6 +307,11 @@ class Network:
             family = above["hashing"]["family"]
             rows += [family[key] for key in HASH_FAMILIES[self.settings.hash_family].by_input]
         reorder(order, [(a, 0) for a in rows] + [(a, 1) for a in columns], names)
+        layer["busy"] = len(order)
+        if only_busy:
+            n_active = self.settings.n_active[index]
+            layer["busy"] = max(n_active, int(np.count_nonzero(layer["visits"])))
+        self.hidden_layers[index].selector.n_busy = layer["busy"]
         layer["visits"] //= 2
 
     # ---- rates, before a pass ----------------------------------------------------------

@@ -38,6 +38,9 @@ LONGEST_ENCODING = 2048
 # Examples until nodes are sorted by use for the first time, and, doubling, at most.
 FIRST_SORTING = 2048
 LONGEST_SORTING = 65536
+# From one sorting to the next, nodes without a visit are left out; then, for this part of the
+# time, all have their chance.
+OPEN = 8
 
 
 class Rehasher:
@@ -74,6 +77,7 @@ class Rehasher:
                 "encode_at": FIRST_ENCODING,
                 "encode_gap": FIRST_ENCODING,
                 "sort_at": FIRST_SORTING,
+                "only_busy": False,
                 # Per hidden layer: the next look and the gap before it, what renewals aim
                 # for, and what the last one reached.
                 "look_at": [0] * len(sizes),
@@ -115,9 +119,11 @@ class Rehasher:
         """Do what is due, given the numbers of ``sample_size`` coming (or recent) rows."""
         seen, clock = self.network.state["n_seen"], self.clock
         if seen >= clock["sort_at"]:
-            clock["sort_at"] = seen + min(seen, LONGEST_SORTING)
+            clock["only_busy"] = not clock["only_busy"]
+            gap = min(seen, LONGEST_SORTING)
+            clock["sort_at"] = seen + (gap if clock["only_busy"] else max(1, gap // OPEN))
             for index in self.sorted:
-                self.network.sort_nodes(index)
+                self.network.sort_nodes(index, clock["only_busy"])
         if self.encodes and seen >= clock["encode_at"]:
             self.settle()
             clock["encode_at"] = seen + int(clock["encode_gap"])

@@ -251,7 +251,7 @@ cdef class Cascade(Ranking):
         cdef int32_t n, t, wanted = lsh.short_list, dim = lsh.family.dim
         cdef int32_t *ids = NULL
         if lsh.index is None:
-            n = lsh.n_nodes
+            n = lsh.n_busy if s.training else lsh.n_nodes
             lsh.family.query(buf.sketch, s.query)
         else:
             n, ids = lsh.candidates(buf, s), s.ids

@@ -6,6 +6,7 @@ cdef class Selector:
     cdef WeightStore store
     cdef readonly int32_t n_nodes
     cdef readonly int32_t n_active
+    cdef public int32_t n_busy          # in training the other nodes are left out
     cdef readonly bint by_magnitude
 
     cdef void propose(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil

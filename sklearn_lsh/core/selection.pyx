@@ -30,7 +30,7 @@ cdef class Selector:
 
     def __init__(self, WeightStore store, n_active, by_magnitude):
         self.store = store
-        self.n_nodes = store.n_out
+        self.n_nodes = self.n_busy = store.n_out
         self.n_active = n_active
         self.by_magnitude = by_magnitude
 
@@ -40,7 +40,7 @@ cdef class Selector:
 
     cdef void propose(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
         """Put candidates for the input x into buf.active, in ascending order."""
-        cdef int32_t j, n = self.n_nodes
+        cdef int32_t j, n = self.n_busy if s.training else self.n_nodes
         cdef int32_t *idx = buf.active.idx
         for j in range(n):
             idx[j] = j
