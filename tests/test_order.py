@@ -9,8 +9,11 @@ from problems import digits, quick, same_model
 from test_cells import assert_cells_follow_weights
 from test_hashing import assert_codes_follow_weights, assert_sketches_follow_weights
 
+from sklearn_lsh._data import as_rows
+from sklearn_lsh._rehash import Rehasher
 from sklearn_lsh.core.optimizers import SOLVERS
 from sklearn_lsh.core.order import reorder
+from sklearn_lsh.inspection import active_sets
 
 X, Y = digits()
 
@@ -163,3 +166,57 @@ def test_going_on_after_a_reload_is_going_on():
     one = quick((120, 90)).fit(X, Y)
     other = pickle.loads(pickle.dumps(one))
     assert same_model(one.partial_fit(X, Y), other.partial_fit(X, Y))
+
+
+# ---- nodes that are left out -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("search", ["auto", "scan"])
+def test_idle_nodes_are_left_out_of_training(search):
+    """Until the next sorting, where the selection goes over all nodes; prediction uses them."""
+    estimator = fitted(hash_search=search, alpha=0)
+    network, busy = estimator._network, (70, 40)
+    network.state["rehash"]["sort_at"] = 10**9
+    for index, n_busy in enumerate(busy):
+        visits = network.state["layers"][index]["visits"]
+        visits[:] = 0
+        visits[np.random.default_rng(index).permutation(len(visits))[:n_busy]] = 3
+        network.sort_nodes(index, only_busy=True)
+        # Where they would be chosen if they could.
+        network.state["layers"][index]["intercepts"][n_busy:] += 10
+        if "hashing" in network.state["layers"][index]:
+            network.state["layers"][index]["hashing"]["dirty"][:] = 2
+    before = [w.copy() for w in estimator.coefs_]
+    estimator.partial_fit(X, Y)
+    loaded = pickle.loads(pickle.dumps(estimator)).partial_fit(X, Y)
+    for fit in (estimator, loaded):
+        for index, n_busy in enumerate(busy):
+            moved = (fit.coefs_[index] != before[index]).any(axis=0)
+            assert moved[:n_busy].any()
+            assert not moved[n_busy:].any()
+            assert active_sets(fit, X)[index][:, n_busy:].sum() > 0
+    for index, size in enumerate((120, 90)):
+        network.sort_nodes(index)
+        assert network.hidden_layers[index].selector.n_busy == size
+
+
+def test_no_fewer_nodes_take_part_than_are_to_be_active():
+    network = fitted()._network
+    network.state["layers"][0]["visits"][:] = 0
+    network.sort_nodes(0, only_busy=True)
+    assert network.hidden_layers[0].selector.n_busy == 20
+
+
+def test_all_nodes_have_their_chance_between_two_sortings():
+    network = fitted(max_iter=1)._network
+    rehasher, clock = Rehasher(network, network.engine.workspaces(1)), network.state["rehash"]
+    clock["look_at"] = [10**9] * 2
+    steps = []
+    for _ in range(6):
+        network.state["n_seen"] = seen = clock["sort_at"]
+        rehasher.run(as_rows(X), np.arange(len(X)))
+        selector = network.hidden_layers[1].selector
+        steps.append((clock["only_busy"], clock["sort_at"] - seen, selector.n_busy < 90))
+    assert [busy for busy, _, _ in steps] == [True, False] * 3
+    assert [gap for _, gap, _ in steps] == [2048, 512, 4608, 1152, 10368, 2592]
+    assert all(left_out == busy for busy, _, left_out in steps[1:])

@@ -1,8 +1,8 @@
-"""Ways to search for the active nodes side by side: the default, tables alone, the paper's own.
+"""Ways to search for the active nodes side by side: the default, scans, tables, the paper's own.
 
-"tables" is the default with hash tables forced. "paper" is what the paper describes: raw
-vectors hashed by 6 bits into 5 tables, ten buckets probed in each, and a random part of their
-union taken. All train with the learning rate found for hashing, and the dense network with its
+"scan" and "tables" are the default with every layer hashed, and searched by sketches or by hash
+tables. "paper" is what the paper describes: raw vectors hashed by 6 bits into 5 tables, ten
+buckets probed in each, and a random part of their union taken. All train with the learning rate found for hashing, and the dense network with its
 own beside them.
 
     python benchmarks/paper/searches.py --processes 2
@@ -19,13 +19,14 @@ from _runs import EPOCHS, Results, execute, fullest, parse, parser
 # The estimator's parameters, and how the figure shows them.
 SEARCHES = {
     "default": ({}, "#D55E00", "o"),
+    "scan": ({"hash_search": "scan"}, "#009E73", "s"),
     "tables": ({"hash_search": "tables"}, "#0072B2", "^"),
     "paper": (
         {"hash_search": "tables", "hash_family": "simple_lsh", "hash_ranking": "union",
          "hash_bits": 6, "hash_tables": 5, "hash_probes": 10},
         "#CC79A7", "v",
     ),
-    "dense": ({}, "#000000", "s"),
+    "dense": ({}, "#000000", "D"),
 }
 KEY = ("set", "search", "depth", "share", "width", "seed", "method", "solver", "epochs",
        "learning_rate", "n_train", "n_test")
