@@ -2,8 +2,8 @@
 
 "scan" and "tables" are the default with every layer hashed, and searched by sketches or by hash
 tables. "paper" is what the paper describes: raw vectors hashed by 6 bits into 5 tables, ten
-buckets probed in each, and a random part of their union taken. All train with the learning rate found for hashing, and the dense network with its
-own beside them.
+buckets probed in each, and a random part of their union taken. All train with the learning rate
+found for hashing, and the dense network with its own beside them.
 
     python benchmarks/paper/searches.py --processes 2
     python benchmarks/paper/searches.py --width 4000 --shares 0.0125 --depths 3 --searches default
