@@ -26,6 +26,7 @@ from sklearn_lsh._data import as_rows
 from sklearn_lsh._renewal import layer_inputs
 from sklearn_lsh.core import kernels
 from sklearn_lsh.core.engine import STAGES
+from sklearn_lsh.core.weights import ByInput
 
 LINE = 16  # floats
 SAMPLE = 500
@@ -46,7 +47,11 @@ def arguments():
 
 
 def lines_of_an_example(clf, X):
-    """Cache lines of weights per layer: those of one row, times candidates, times active rows."""
+    """Cache lines of weights per layer that forward reads, backward reads, and update writes.
+
+    By node, those of one row that hold the input, times candidates or active nodes. By input,
+    forward reads whole rows of busy nodes; the lines that update touches are about as many.
+    """
     network, sample = clf._network, np.arange(min(SAMPLE, len(X)))
     rows, workspace = as_rows(X), network.engine.workspaces(1)[0]
     found = []
@@ -58,7 +63,10 @@ def lines_of_an_example(clf, X):
         ])
         n_active = layer.selector.n_active
         listed = getattr(layer.selector, "short_list", n_active)
-        found.append((per_row * listed, per_row * n_active * (index > 0), per_row * n_active))
+        read = per_row * listed
+        if isinstance(layer.store, ByInput):
+            read = np.diff(inputs.indptr).mean() * layer.selector.n_busy / LINE
+        found.append((read, per_row * n_active * (index > 0), per_row * n_active))
     return np.array(found)
 
 
