@@ -298,10 +298,29 @@ cdef class ByInput(WeightStore):
         if s == 1 and a == 0:
             return
         for i in range(self.n_in):
-            w[0] = s * w[0] + (a * self.mean[i] if a != 0 else 0)
+            w[0] = s * w[0] + (a * self.mean[i] if self.mean != NULL else 0)
             w += self.stride
         self.scale[j] = 1
         self.shift[j] = 0
+
+    def fold_all(self):
+        """As for each node, but row by row: a column is a cache line for every number."""
+        cdef real *w = self.weights
+        cdef real mean
+        cdef int32_t i, j
+        cdef bint lazy = False
+        for j in range(self.n_out):
+            lazy = lazy or self.scale[j] != 1 or self.shift[j] != 0
+        if not lazy:
+            return
+        for i in range(self.n_in):
+            mean = 0 if self.mean == NULL else self.mean[i]
+            for j in range(self.n_out):
+                w[j] = self.scale[j] * w[j] + self.shift[j] * mean
+            w += self.stride
+        for j in range(self.n_out):
+            self.scale[j] = 1
+            self.shift[j] = 0
 
     cdef real largest(self, int32_t j) noexcept nogil:
         cdef real m = 0
