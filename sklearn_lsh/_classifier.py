@@ -68,8 +68,9 @@ default="lsh"
         promising of the cells that k-means divides the sketches into; buckets of hash
         tables. "auto" is "tables" for the rankings that need them. For "cascade" it is what
         costs least, measured on some rows whenever hash functions are renewed: a scan, cells
-        in layers of 2,048 nodes and more, or all exact activations. These are taken from the
-        start in narrower layers above one with at most 64 active nodes. See ``hash_search_``.
+        in layers of 2,048 nodes and more, or all exact activations. With the default solver
+        these are taken from the start in narrower layers above one with at most 64 active
+        nodes. See ``hash_search_``.
 
     hash_ranking : {"cascade", "collisions", "union"}, default="cascade"
         How candidates become the active set: ranked by sketch, then by exact activation;

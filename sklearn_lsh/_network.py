@@ -112,11 +112,15 @@ class Network:
         layers = []
         for (n_out, n_in), store in zip(settings.shapes, settings.stores, strict=True):
             bound = np.sqrt(factor / (n_in + n_out))
-            weights = _aligned(store.shape(n_out, n_in))
-            weights[:] = 0
-            store.view(weights, n_out)[:] = np.float32(2 * bound) * (
-                rng.random((n_out, n_in), dtype=np.float32) - np.float32(0.5)
-            )
+            drawn = _aligned((n_out, n_in))
+            rng.random(out=drawn, dtype=np.float32)
+            drawn -= np.float32(0.5)
+            drawn *= np.float32(2 * bound)
+            weights = drawn
+            if store is not ByNode:
+                weights = _aligned(store.shape(n_out, n_in))
+                weights[:] = 0
+                store.view(weights, n_out)[:] = drawn
             shapes = SOLVERS[settings.solver].state_shapes(n_out, n_in)
             layers.append(
                 {

@@ -13,7 +13,8 @@ from .core.selection import SELECTIONS
 AUTO_FRACTION = 0.05
 AUTO_FLOOR = 50
 # An input of so few active nodes is hardly longer than a sketch of it: where layers are not wide
-# enough to be divided into cells, all activations cost no more than a scan of sketches.
+# enough to be divided into cells, all activations cost no more than a scan of sketches, if
+# weights can lie by input.
 SHORT_INPUT = 64
 
 
@@ -45,11 +46,7 @@ def resolve_settings(params, n_features, n_outputs, loss):
     n_active = resolve_active(params["active_fraction"], sizes, params["selection"])
     # Hidden layers, then the output layer: whether what they get has few entries.
     short = [False, *(n <= SHORT_INPUT for n in n_active)]
-    auto = hashed and ranked and params["hash_search"] == "auto"
-    searches = tuple(
-        "exact" if auto and few and size < CELLS_WIDTH else params["hash_search"]
-        for few, size in zip(short, sizes, strict=False)
-    )
+    searches = resolve_search(params, sizes, short, hashed and ranked)
     return Settings(
         n_features=n_features,
         hidden_layer_sizes=sizes,
@@ -109,10 +106,21 @@ def _active_nodes(given, size):
     )
 
 
+def resolve_search(params, sizes, short, may_be_exact):
+    """Where the candidates of each hidden layer come from; "exact" if it need not be hashed."""
+    search = params["hash_search"]
+    if search != "auto" or not may_be_exact or SOLVERS[params["solver"]].by_input:
+        return (search,) * len(sizes)
+    return tuple(
+        "exact" if few and size < CELLS_WIDTH else search
+        for few, size in zip(short, sizes, strict=False)
+    )
+
+
 def resolve_layout(selection, solver, searches, short):
     """Which layers' weights lie by input: where all nodes read few inputs.
 
-    Solvers with state for every weight keep it by node.
+    Solvers with state for every weight keep it, and the weights, by node.
     """
     if SOLVERS[solver].by_input:
         return (False,) * len(short)

@@ -70,7 +70,10 @@ def test_layers_above_few_active_nodes_are_not_hashed(selection):
     ids=str,
 )
 def test_state_for_every_weight_lies_by_node(params):
-    assert layout(fitted(**params)) == [ByNode] * 4
+    estimator = fitted(**params)
+    assert layout(estimator) == [ByNode] * 4
+    # Then all activations would cost more than hashing.
+    assert all("hashing" in layer for layer in estimator._network.state["layers"][:-1])
 
 
 @pytest.mark.parametrize(
