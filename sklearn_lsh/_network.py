@@ -117,7 +117,7 @@ class Network:
             drawn -= np.float32(0.5)
             drawn *= np.float32(2 * bound)
             weights = drawn
-            if store is not ByNode:
+            if store is not ByNode:  # whose shape they have: no second copy of what may be large
                 weights = _aligned(store.shape(n_out, n_in))
                 weights[:] = 0
                 store.view(weights, n_out)[:] = drawn
@@ -274,9 +274,8 @@ class Network:
             now, then = (store.view(w, len(intercepts)) for w in (layer["weights"], weights))
             now[:] = then[places][:, below]
             layer["intercepts"][:] = intercepts[places]
-            if "busy" in layer:
-                layer["busy"] = len(intercepts)
             below = places
+        self.wake_nodes()
         self._assemble()  # with fresh bounds
 
     # ---- the order of nodes ------------------------------------------------------------
@@ -317,6 +316,12 @@ class Network:
             layer["busy"] = max(n_active, int(np.count_nonzero(layer["visits"])))
         self.hidden_layers[index].selector.n_busy = layer["busy"]
         layer["visits"] //= 2
+
+    def wake_nodes(self):
+        """Let all nodes take part in training until the next call of ``sort_nodes``."""
+        for layer, arrays in zip(self.hidden_layers, self.state["layers"], strict=False):
+            if "busy" in arrays:
+                arrays["busy"] = layer.selector.n_busy = len(arrays["intercepts"])
 
     # ---- rates, before a pass ----------------------------------------------------------
 

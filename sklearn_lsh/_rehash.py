@@ -38,8 +38,8 @@ LONGEST_ENCODING = 2048
 # Examples until nodes are sorted by use for the first time, and, doubling, at most.
 FIRST_SORTING = 2048
 LONGEST_SORTING = 65536
-# From one sorting to the next, nodes without a visit are left out; then, for this part of the
-# time, all have their chance.
+# From one sorting to the next, nodes without a visit are left out; then all have their chance, for
+# as long divided by this.
 OPEN = 8
 
 

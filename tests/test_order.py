@@ -195,7 +195,11 @@ def test_idle_nodes_are_left_out_of_training(search):
             assert moved[:n_busy].any()
             assert not moved[n_busy:].any()
             assert active_sets(fit, X)[index][:, n_busy:].sum() > 0
+    network.wake_nodes()
     for index, size in enumerate((120, 90)):
+        assert network.hidden_layers[index].selector.n_busy == size
+        network.sort_nodes(index, only_busy=True)
+        assert network.hidden_layers[index].selector.n_busy < size
         network.sort_nodes(index)
         assert network.hidden_layers[index].selector.n_busy == size
 

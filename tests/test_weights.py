@@ -107,6 +107,17 @@ def test_rows_are_predicted_alike_in_any_company():
     assert_array_equal(clf.predict_proba(X[:33]), wanted[:33])
 
 
+def test_layers_wider_than_what_is_visited_together():
+    """1,100 nodes above 200 are visited in two parts, but for a single row."""
+    one, other = (
+        quick((200, 1100), max_iter=1, n_jobs=n).fit(X[:64], Y[:64]) for n in (None, 2)
+    )
+    assert layout(one) == [ByNode, ByInput, ByInput]
+    assert same_model(one, other)
+    alone = [one.predict_proba(X[i : i + 1]) for i in range(40)]
+    assert_array_equal(np.concatenate(alone), one.predict_proba(X[:40]))
+
+
 def test_lock_free_threads_learn():
     assert fitted(n_jobs=2, lock_free=True, max_iter=10, batch_size=1).score(X, Y) > 0.9
 

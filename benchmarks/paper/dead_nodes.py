@@ -58,6 +58,7 @@ def used_by_name(layer):
 def revive(clf, inputs):
     """Raise the intercepts of nodes that win for too few of these inputs, layer by layer."""
     net = clf._network
+    net.wake_nodes()  # or those revived would be left out of training
     for layer, weights, k in zip(
         net.state["layers"], net.weights, net.settings.n_active, strict=False
     ):
