@@ -138,6 +138,8 @@ def in_bytes(clf, data, scan):
     state = clf._network.state["layers"][0]
     hashing = state["hashing"]
     family, sketches = hashing["family"], hashing["sketches"]
+    if hashing["search"] == "cells":
+        sketches = sketches[hashing["index"]["place"]]
     X = data.X_test[:RECALL_ROWS]
     queries = X @ family["matrix"] + family["intercept_row"]
     queries = (family["query_gain"] * queries + family["query_offset"]).astype(np.float32)

@@ -59,10 +59,11 @@ def plot(lines, args):
     """One figure for each depth and solver, one panel for each data set."""
     for solver in sorted({line["solver"] for line in lines}):
         for depth in sorted({int(line["depth"]) for line in lines}):
-            chosen = [line for line in lines
-                      if line["solver"] == solver and int(line["depth"]) == depth]
+            chosen = [line for line in lines if line["solver"] == solver
+                      and int(line["depth"]) == depth and int(line["width"]) == args.width]
             suffix = "" if solver == "rowwise_adagrad" else f"_{solver}"
-            draw(chosen, depth, args.figures, f"sustainability_{depth}_hidden{suffix}.png")
+            if chosen:
+                draw(chosen, depth, args.figures, f"sustainability_{depth}_hidden{suffix}.png")
 
 
 def draw(lines, depth, folder, name):
