@@ -3,7 +3,9 @@
 The rooms, in the order in which a call to ``fit`` walks through them:
 
 ``_classifier``  parameters, validation, fitted attributes; scikit-learn's conventions
-``_data``        input matrices to rows, labels to targets
+``_data``        input matrices to rows
+``_labels``      labels to targets, and back
+``_memory``      what a network takes, and whether there is room for it
 ``_resolve``     what each ``"auto"`` stands for
 ``_network``     owns every array; builds the compiled layers over them; persistence
 ``_training``    epochs, shuffling, schedules, stopping, history
@@ -14,6 +16,8 @@ The rooms, in the order in which a call to ``fit`` walks through them:
 ``_pace``        cuts long work into calls between which Ctrl-C is heard
 ``core``         the compiled rooms; ``core/engine.pyx`` holds every parallel loop
 ``inspection``   active sets and their recall
+``metrics``      precision at k and its kin, as scorers
+``datasets``     the extreme classification repository's text format
 
 See doc/internals for the arrows between them.
 """

@@ -11,17 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from ._network import LONGEST_LIST
 from .core.cells import cell_scores
 from .core.hashing import MOST_PROBES, Subspace, probe_templates
 
 # Share of the exact top nodes that the short list shall hold on the sample, if nothing calls
-# for more; the share of these that the visited cells shall hold, and the probed buckets.
+# for more. The visited cells may lose this share more; the probed buckets shall hold the last.
 RECALL = 0.985
-CELL_RECALL = 0.975
+# The same of an output layer, of whose active set the best eighth are judged: the true labels are
+# there anyway, and hardly others than these compete with them.
+OUTPUT_RECALL = 0.97
+CELL_LOSS = 0.01
 TABLE_RECALL = 0.95
-# Longest short list, in multiples of the active set or as a share of the layer. Where it finds
-# too few, exact activations of all nodes may cost this factor more.
-LONGEST_LIST = 6
+# Longest short list, in multiples of the active set (LONGEST_LIST) or as a share of the layer.
+# Where it finds too few, exact activations of all nodes may cost this factor more.
 LONGEST_SHARE = 0.2
 EXACTNESS_MAY_COST = 4
 # Recalls this near each other are equal: the cheaper sketch is taken.
@@ -30,12 +33,15 @@ NOTICEABLE = 0.01
 # number where the weights are more bytes than caches hold.
 GATHER, GATHER_FAR = 2, 8
 CACHE = 2**24
+# A sketch in a visited cell takes as long as this many in one scan of all.
+VISITED = 1.5
 # Narrower layers are always scanned. Cells: about this many times the root of the width.
 CELLS_WIDTH = 2048
 CELLS_PER_ROOT = 2
 # k-means sees this many rows a cell, those of the longest sketches.
 ROWS_PER_CELL = 32
 KMEANS_STEPS = 8
+FURTHER_STEPS = 2
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Sample:
 
     Attributes
     ----------
-    top : ndarray of shape (n_rows, n_active)
+    top : ndarray of shape (n_rows, n_top)
     by_magnitude : bool
     cost : float
         Of one exact activation, in multiplications at addresses in a row.
@@ -58,12 +64,12 @@ class Sample:
     spent: int
 
     @classmethod
-    def of(cls, inputs, weights, intercepts, n_active, by_magnitude):
+    def of(cls, inputs, weights, intercepts, n_top, by_magnitude):
         used = np.unique(inputs.indices)
         activations = inputs[:, used].toarray() @ weights[:, used].T + intercepts
         if by_magnitude:
             activations = np.abs(activations)
-        top = np.argpartition(activations, -n_active, axis=1)[:, -n_active:]
+        top = np.argpartition(activations, -n_top, axis=1)[:, -n_top:]
         stored = inputs.nnz / max(1, inputs.shape[0])
         # Rows with more than half of their features set are stored, and read, densely.
         gathered = 2 * stored <= inputs.shape[1]
@@ -101,7 +107,7 @@ class Sketching:
     cost: float
 
 
-def choose_sketching(sample, queries, rows, recall, may_be_exact):
+def choose_sketching(sample, queries, rows, recall, bounds, may_be_exact):
     """The cheapest sketches and short list that find enough of the top nodes.
 
     Parameters
@@ -112,8 +118,10 @@ def choose_sketching(sample, queries, rows, recall, may_be_exact):
         ``dim`` coordinates are the estimates that sketches of that length give.
     recall : float
         The share of the top nodes that the short list shall hold.
+    bounds : tuple of int
+        How short and how long the list may be: the active set, and room for so many.
     may_be_exact : bool
-        Whether the list may be all nodes, where exact activations are cheaper than sketches.
+        Whether it may be all nodes, where exact activations are cheaper than sketches.
 
     Returns
     -------
@@ -121,8 +129,8 @@ def choose_sketching(sample, queries, rows, recall, may_be_exact):
     multiplications : int
     """
     n_nodes, longest = rows.shape
-    n_active = sample.top.shape[1]
-    limit = min(n_nodes, max(LONGEST_LIST * n_active, int(LONGEST_SHARE * n_nodes)))
+    n_active, most_listed = bounds
+    limit = min(most_listed, max(LONGEST_LIST * n_active, int(LONGEST_SHARE * n_nodes)))
     scores, done, found = 0, 0, {}
     for dim in sorted({min(dim, longest) for dim in Subspace.lengths}):
         scores = scores + queries[:, done:dim] @ rows[:, done:dim].T
@@ -138,20 +146,24 @@ def choose_sketching(sample, queries, rows, recall, may_be_exact):
     best = min(choices, key=lambda choice: choice.cost)
     exact = Sketching(min(found), n_nodes, n_nodes * sample.cost)
     enough = max(reached.values()) >= recall - 2 * NOTICEABLE
+    may_be_exact = may_be_exact and most_listed == n_nodes
     if may_be_exact and exact.cost <= best.cost * (1 if enough else EXACTNESS_MAY_COST):
         best = exact
     return best, int(queries.size * n_nodes)
 
 
-def choose_cells(sample, queries, sketches, short_list, rng):
+def choose_cells(sample, queries, sketches, wanted, rng, known=None):
     """A partition of the nodes, and how many of its cells a query must visit.
 
     Parameters
     ----------
     sample : Sample
     queries, sketches : ndarray of shape (n_rows, dim), (n_nodes, dim)
-    short_list : int
+    wanted : tuple of (int, float)
+        The length of the short list, and the share of the top nodes that it shall hold.
     rng : numpy.random.Generator
+    known : ndarray of shape (n_nodes,), int32, or None
+        Cells that the nodes are in.
 
     Returns
     -------
@@ -165,24 +177,25 @@ def choose_cells(sample, queries, sketches, short_list, rng):
         Spent here.
     """
     n_nodes, dim = sketches.shape
+    short_list, recall = wanted
     # A power of two, as the buckets of a table are.
     n_bits = min(np.ceil(np.log2(CELLS_PER_ROOT * np.sqrt(n_nodes))), np.floor(np.log2(n_nodes)))
     n_cells = 2 ** int(n_bits)
-    cells, cell, spent = partition(sketches, n_cells, rng)
+    cells, cell, spent = partition(sketches, n_cells, rng, known)
     scores = cell_scores(cells, queries, sample.by_magnitude)
     # Only nodes that the short list would hold can be lost here.
     listed = sample.ranks(queries @ sketches.T) < short_list
     visits = ranks(scores, cell[sample.top])[listed] + 1
-    visits = share(np.sort(visits), CELL_RECALL) if visits.size else 1
+    visits = share(np.sort(visits), recall - CELL_LOSS) if visits.size else 1
     # At least enough to fill the short list, were the cells of one size.
     n_probes = int(min(n_cells, max(visits, np.ceil(n_cells * short_list / n_nodes))))
     best = np.argpartition(-scores, n_probes - 1, axis=1)[:, :n_probes]
     met = np.bincount(cell, minlength=n_cells)[best].sum(axis=1).mean()
-    cost = dim * (n_cells + GATHER * met)
+    cost = dim * (n_cells + VISITED * met)
     return {**cells, "n_probes": n_probes}, cell, cost, spent + queries.size * (n_cells + n_nodes)
 
 
-def partition(sketches, n_cells, rng):
+def partition(sketches, n_cells, rng, known=None):
     """Divide rows into k-means cells.
 
     Parameters
@@ -191,6 +204,8 @@ def partition(sketches, n_cells, rng):
     n_cells : int
         At most n_nodes.
     rng : numpy.random.Generator
+    known : ndarray of shape (n_nodes,), int32, or None
+        Cells that the rows are in, to go on from.
 
     Returns
     -------
@@ -205,8 +220,11 @@ def partition(sketches, n_cells, rng):
     norms = np.linalg.norm(sketches - sketches.mean(axis=0), axis=1)
     n_rows = min(len(sketches), ROWS_PER_CELL * n_cells)
     longest = np.argpartition(-norms, n_rows - 1)[:n_rows]
+    start, steps = "random", KMEANS_STEPS
+    if known is not None and known.max() < n_cells:
+        start, steps = means(sketches, known, n_cells), FURTHER_STEPS
     kmeans = KMeans(
-        n_cells, init="random", n_init=1, max_iter=KMEANS_STEPS, tol=0,
+        n_cells, init=start, n_init=1, max_iter=steps, tol=0,
         random_state=int(rng.integers(2**31)),
     )
     with warnings.catch_warnings():
@@ -227,6 +245,16 @@ def partition(sketches, n_cells, rng):
     }
     spent = sketches.shape[1] * n_cells * (len(sketches) + n_rows * kmeans.n_iter_)
     return arrays, cell, int(spent)
+
+
+def means(rows, cell, n_cells):
+    """The mean row of each cell; of an empty one, any row."""
+    members = np.bincount(cell, minlength=n_cells)
+    sums = [np.bincount(cell, column, n_cells) for column in rows.T]
+    found = np.column_stack(sums) / np.maximum(members, 1)[:, None]
+    empty = np.flatnonzero(members == 0)
+    found[empty] = rows[empty]
+    return found.astype(np.float32)
 
 
 def choose_probes(sample, margins, node_codes, n_bits):

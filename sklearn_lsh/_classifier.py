@@ -6,16 +6,18 @@ from numbers import Integral, Real
 
 import numpy as np
 from joblib import effective_n_jobs
+from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ._data import Labels, as_rows, mean_input
+from ._data import as_rows, profile
+from ._labels import Labels
+from ._memory import network_bytes, require
 from ._network import Network
-from ._prediction import Predictor, outputs
+from ._prediction import Predictor, best, decisions, make_workspaces, outputs
 from ._resolve import resolve_learning_rate, resolve_settings
 from ._training import Options, Progress, Trainer
 from .core.engine import OPENMP
@@ -55,9 +57,16 @@ default="lsh"
         sequence has one entry for each hidden layer. "auto" is 5 %, but at least 50 nodes.
         Without effect where ``selection="all"``.
 
+    output_active : int, float or None, default=None
+        For many classes: how many of them, or which share in (0, 1], the output layer computes
+        for an example. They are found by hashing, as the nodes of hidden layers are, and in
+        training the true labels are always among them. None computes all classes.
+
     inference : {"auto", "exact", "all"}, default="auto"
         Active nodes in prediction: as in training (for the dropout kinds all nodes, scaled
-        as their papers do); the exact top nodes; all nodes. May be changed after ``fit``.
+        as their papers do); the exact top nodes; all nodes. Of a hashed output layer, "auto"
+        finds the best classes and gives the others probability 0; "exact" and "all" compute
+        every class. May be changed after ``fit``.
 
     hash_family : {"subspace", "simple_lsh"}, default="subspace"
         What is hashed: centred inputs in the subspace of their principal directions, or
@@ -131,13 +140,15 @@ default="lsh"
 
     early_stopping : bool, default=False
         Set aside ``validation_fraction`` of the training data, stop when the score on it no
-        longer improves, and keep the best weights.
+        longer improves, and keep the best weights. The part is stratified by class, unless there
+        are too many classes for that.
 
     validation_fraction : float, default=0.1
         In (0, 1). Used only with ``early_stopping``.
 
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, multiplied with ``sample_weight``.
+        Weights of the classes, multiplied with ``sample_weight``. An example with several labels
+        weighs their mean.
 
     warm_start : bool, default=False
         Whether ``fit`` goes on from the previous solution.
@@ -172,8 +183,8 @@ default="lsh"
         dense network, see the user guide), ``validation_score`` (NaN without early stopping),
         ``stage_seconds`` (n_layers, 4), see the user guide.
     hash_search_ : list of str
-        For each hidden layer "scan", "cells" or "tables"; "exact" where hashing would save
-        nothing. Only with ``selection="lsh"``.
+        For each hidden layer (with ``selection="lsh"``), and then for a hashed output layer:
+        "scan", "cells" or "tables"; "exact" where hashing would save nothing.
     loss_ : float
         Mean training loss of the last epoch, without the L2 term.
     loss_curve_ : list of float
@@ -229,6 +240,11 @@ default="lsh"
             Interval(Integral, 1, None, closed="left"),
             "array-like",
         ],
+        "output_active": [
+            None,
+            Interval(RealNotInt, 0, 1, closed="right"),
+            Interval(Integral, 1, None, closed="left"),
+        ],
         "inference": [StrOptions({"auto", "exact", "all"})],
         "hash_family": [StrOptions(set(HASH_FAMILIES))],
         "hash_search": [StrOptions({"auto", "scan", "cells", "tables"})],
@@ -266,6 +282,7 @@ default="lsh"
         *,
         selection="lsh",
         active_fraction="auto",
+        output_active=None,
         inference="auto",
         hash_family="subspace",
         hash_search="auto",
@@ -297,6 +314,7 @@ default="lsh"
         self.activation = activation
         self.selection = selection
         self.active_fraction = active_fraction
+        self.output_active = output_active
         self.inference = inference
         self.hash_family = hash_family
         self.hash_search = hash_search
@@ -365,7 +383,7 @@ default="lsh"
                 "warm_start can only go on with the same classes as in the previous call to "
                 f"fit. Previously: {self._labels.classes}, now: {labels.classes}"
             )
-        network = self._old_network() if going_on else self._new_network(X, labels)
+        network = self._old_network() if going_on else self._new_network(X, y, labels)
         self._train(X, y, sample_weight, labels, network, Progress(), one_epoch=False)
         return self
 
@@ -410,11 +428,14 @@ default="lsh"
         X, y = self._check_training_data(X, y, reset=first)
         if first:
             labels = self._announced(y, classes)
-            network, progress = self._new_network(X, labels), Progress()
+            network, progress = self._new_network(X, y, labels), Progress()
         else:
             labels, network = self._labels, self._old_network()
             progress = self._progress
-            if classes is not None and not np.array_equal(labels.classes, np.unique(classes)):
+            if classes is not None and not (
+                np.array_equal(labels.classes, classes)
+                or np.array_equal(labels.classes, np.unique(classes))
+            ):
                 raise ValueError(
                     f"classes={classes!r} is not the same as on the last call to partial_fit, "
                     f"was: {labels.classes!r}"
@@ -450,15 +471,18 @@ default="lsh"
                 vars(self).update(before)
             raise
 
-    def _settings(self, n_features, labels):
+    def _settings(self, n_features, labels, entries):
         return resolve_settings(
             self.get_params(deep=False), n_features, labels.n_outputs,
-            labels.loss(self.multilabel_loss),
+            labels.loss(self.multilabel_loss), entries,
         )
 
     def _old_network(self):
         """The fitted network, if the parameters still describe it."""
-        old, now = self._network.settings, self._settings(self.n_features_in_, self._labels)
+        old = self._network.settings
+        # How weights lie was decided by the first data.
+        entries = 0 if old.by_input[0] else np.inf
+        now = self._settings(self.n_features_in_, self._labels, entries)
         if old != now:
             changed = [f.name for f in fields(old) if getattr(old, f.name) != getattr(now, f.name)]
             raise ValueError(
@@ -467,22 +491,18 @@ default="lsh"
             )
         return self._network
 
-    def _new_network(self, X, labels):
-        settings = self._settings(X.shape[1], labels)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        mean = mean_input(as_rows(X)) if SOLVERS[self.solver].centres else None
-        return Network.create(settings, seed, mean)
-
-    def _weights(self, X, y, sample_weight):
-        """float32 weights of the examples, or None where all are 1."""
-        if sample_weight is None and self.class_weight is None:
-            return None
-        weights = _check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    def _new_network(self, X, y, labels):
+        seen = profile(as_rows(X))
+        settings = self._settings(X.shape[1], labels, seen.entries)
+        require(
+            network_bytes(settings, self._n_threads(), min(self.batch_size, X.shape[0])),
+            f"a network of {settings.n_features} features, hidden layers "
+            f"{settings.hidden_layer_sizes} and {settings.n_outputs} outputs",
         )
-        if self.class_weight is not None:
-            weights = weights * compute_sample_weight(self.class_weight, y)
-        return weights.astype(np.float32)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        mean = seen.mean if SOLVERS[self.solver].centres else None
+        prior = labels.prior(y, settings.loss) if settings.hashes_outputs else None
+        return Network.create(settings, seed, mean, seen.squared_norm, prior)
 
     def _options(self):
         return Options(
@@ -506,11 +526,14 @@ default="lsh"
 
     def _train(self, X, y, sample_weight, labels, network, progress, one_epoch):
         rows = as_rows(X)
-        weights = self._weights(X, y, sample_weight)
-        targets = labels.targets(y, weights)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+        targets = labels.targets(y, sample_weight, self.class_weight)
         examples, validate = np.arange(X.shape[0], dtype=np.int64), None
         if self.early_stopping:
-            examples, validate = self._hold_out(X, y, weights, labels, network)
+            examples, validate = self._hold_out(X, y, targets, labels, network)
         trainer = Trainer(network, rows, targets, examples, self._options(), progress, validate)
         try:
             if one_epoch:
@@ -525,22 +548,24 @@ default="lsh"
             raise
         self._keep(labels, network, progress)
 
-    def _hold_out(self, X, y, weights, labels, network):
+    def _hold_out(self, X, y, targets, labels, network):
         """Split off the validation part: the rows to train on, and its score as a callable."""
         train, held_out = train_test_split(
             np.arange(X.shape[0], dtype=np.int64), test_size=self.validation_fraction,
-            random_state=network.state["seed"], stratify=None if labels.multilabel else y,
+            random_state=network.state["seed"],
+            stratify=y if labels.can_be_stratified(y, self.validation_fraction) else None,
         )
         rows, truth = as_rows(X[held_out]), y[held_out]
-        held_weights = None if weights is None else weights[held_out]
+        weights = None if targets.weights is None else targets.weights[held_out]
 
         def validate():
             network.set_inference(self.inference)
-            found = outputs(network, rows, self._n_threads())
+            found = decisions(network, labels, rows, self._n_threads())
             network.set_inference("auto")  # training goes on with its own selection
-            found = labels.decide(labels.probabilities(found), network.settings.loss)
-            right = (found == truth).reshape(len(truth), -1).all(axis=1)
-            return float(np.average(right, weights=held_weights))
+            wrong = found != truth
+            if issparse(wrong):
+                wrong = wrong.sum(axis=1)
+            return float(np.average(~wrong.reshape(rows.n_rows, -1).any(axis=1), weights=weights))
 
         return np.sort(train), validate
 
@@ -559,8 +584,11 @@ default="lsh"
         scores = [r["validation_score"] for r in records] if self.early_stopping else None
         self.validation_scores_ = scores
         self.best_validation_score_ = max(scores) if scores else None
-        if settings.selection == "lsh":
-            self.hash_search_ = network.hash_search
+        searches = network.hash_search
+        hidden = searches[:-1] if settings.selection == "lsh" else []
+        output = searches[-1:] if settings.hashes_outputs else []
+        if hidden + output:
+            self.hash_search_ = hidden + output
 
     # ---- the fitted network ------------------------------------------------------------
 
@@ -597,7 +625,7 @@ default="lsh"
             labels = state.pop("_labels")
             state["_network"] = state["_network"].state
             state["_progress"] = state["_progress"].state
-            state["_multilabel"] = labels.multilabel
+            state["_multilabel"], state["_sparse"] = labels.multilabel, labels.sparse
         return state
 
     def __setstate__(self, state):
@@ -605,7 +633,9 @@ default="lsh"
         if "_network" in state:
             state["_network"] = Network(state["_network"])
             state["_progress"] = Progress(state["_progress"])
-            state["_labels"] = Labels(state["classes_"], state.pop("_multilabel"))
+            state["_labels"] = Labels(
+                state["classes_"], state.pop("_multilabel"), state.pop("_sparse")
+            )
         super().__setstate__(state)
 
     # ---- prediction --------------------------------------------------------------------
@@ -619,12 +649,75 @@ default="lsh"
 
         Returns
         -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_labels)
+        y : ndarray or csr_array of shape (n_samples,) or (n_samples, n_labels)
             The class of highest ``predict_proba``. Of labels: those above 0.5; with
-            ``multilabel_loss="softmax"`` those with at least half the highest probability.
+            ``multilabel_loss="softmax"`` those with at least half the highest probability; as CSR
+            if the network was trained with CSR label indicators.
         """
-        probabilities = self.predict_proba(X)
-        return self._labels.decide(probabilities, self._network.settings.loss)
+        rows = self._rows_to_predict(X)
+        return decisions(self._network, self._labels, rows, self._n_threads())
+
+    def predict_topk(self, X, k=5, *, sparse_output=False):
+        """Predict the k best classes of each row, and their probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        k : int, default=5
+            From 1 to the number of classes or, where a hashed output layer predicts with
+            ``inference="auto"``, to the number of those it computes.
+        sparse_output : bool, default=False
+            Whether to return one matrix instead of two arrays.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples, k)
+            From ``classes_``, best first; equal ones in the order of ``classes_``.
+        scores : ndarray of shape (n_samples, k), float64
+            Their ``predict_proba``.
+        matrix : csr_array of shape (n_samples, n_classes), float64
+            With ``sparse_output`` alone: the scores in the columns of their classes.
+
+        Raises
+        ------
+        ValueError
+            If X is not valid, k is out of range, or an output overflows.
+        MemoryError
+            If the result would not fit into memory.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_lsh import LSHMLPClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> clf = LSHMLPClassifier((200,), max_iter=5, random_state=0).fit(X, y)
+        >>> labels, scores = clf.predict_topk(X[:3], k=2)
+        >>> labels[:, 0]
+        array([0, 1, 2])
+        >>> clf.predict_topk(X[:3], k=2, sparse_output=True).shape
+        (3, 10)
+        """
+        rows = self._rows_to_predict(X)
+        most = len(self.classes_)
+        if self._network.finds_outputs:
+            most = self._network.settings.n_active[-1]
+        if not (isinstance(k, Integral) and 1 <= k <= most):
+            raise ValueError(f"k must be an integer from 1 to {most}, got {k!r}")
+        workspaces = make_workspaces(self._network, self._n_threads(), rows.n_rows)
+        if self._labels.binary:
+            found = self._labels.probabilities(outputs(self._network, rows, workspaces))
+            ids = np.argsort(-found, axis=1, kind="stable")[:, :k]
+            p = np.take_along_axis(found, ids, axis=1)
+        else:
+            ids, p = best(self._network, rows, k, workspaces)
+        if not sparse_output:
+            return self.classes_[ids], p
+        matrix = csr_array(
+            (p.ravel(), ids.ravel(), np.arange(rows.n_rows + 1) * k),
+            shape=(rows.n_rows, len(self.classes_)),
+        )
+        matrix.sort_indices()
+        return matrix
 
     def predict_proba(self, X):
         """Probabilities of the classes or labels.
@@ -638,21 +731,27 @@ default="lsh"
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes), float64
-            In the order of ``classes_``.
+            In the order of ``classes_``. Classes that a hashed output layer does not find have 0.
 
         Raises
         ------
         ValueError
             If X is not valid, or its values are so large that an output overflows.
+        MemoryError
+            If the result would not fit into memory; ``predict`` and ``predict_topk`` may.
         """
+        rows = self._rows_to_predict(X)
+        workspaces = make_workspaces(self._network, self._n_threads(), rows.n_rows)
+        return self._labels.probabilities(outputs(self._network, rows, workspaces))
+
+    def _rows_to_predict(self, X):
+        """Validated rows, and the network set to predict them."""
         check_is_fitted(self, "_network")
         X = validate_data(
             self, X, accept_sparse="csr", dtype=[np.float32, np.float64], order="C", reset=False
         )
         self._network.set_inference(self.inference)
-        return self._labels.probabilities(
-            outputs(self._network, as_rows(X), self._n_threads())
-        )
+        return as_rows(X)
 
     def predict_log_proba(self, X):
         """Logarithm of ``predict_proba``.

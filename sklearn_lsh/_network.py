@@ -19,14 +19,23 @@ from .core.optimizers import SOLVERS
 from .core.order import reorder
 from .core.selection import SELECTIONS, AllNodes, WinnerTakeAll
 from .core.tables import CodeScan, HashTables
-from .core.weights import ByInput, ByNode
+from .core.weights import ByFeature, ByInput, ByNode
 
-FORMAT = 4
+FORMAT = 5
 
 # Rank by magnitude where a strongly negative pre-activation is as active as a positive one.
 RANKED_BY_MAGNITUDE = ("tanh", "identity")
 # The cascade's short list before it is measured, in multiples of the active set.
 SHORT_LIST = 2
+# And at most, in layers as wide as an output layer may be.
+LONGEST_LIST = 6
+# Random classes that training looks at beside those found by hashing.
+EXPLORED = 64
+# Recall of a hashed output layer is about the best of its active set: this part, at least so many.
+JUDGED, FEWEST_JUDGED = 8, 16
+# Weights above wide sparse input start with pre-activations of this size, relative to those that
+# Glorot's weights would have above standardised input.
+SPARSE_START = 0.2
 # hash_probes="auto" before it is measured, and where nothing is: the paper's number.
 PROBES = 10
 # A bucket yields at most this many times its fair share, n_nodes / 2**n_bits.
@@ -35,10 +44,10 @@ CROWDED = 16
 
 @dataclass(frozen=True)
 class Settings:
-    """What a network is, in builtins. Per-layer values are tuples over the hidden layers.
+    """What a network is, in builtins. Per-layer values are tuples, the output layer's last.
 
-    ``by_input``, which has the output layer as well, says how the weights of each lie in memory
-    (see core.weights). Hidden layers whose ``hash_search`` is "exact" are not hashed.
+    ``by_input`` says how the weights of each layer lie in memory (see core.weights); in the first
+    one it means by feature. Layers whose ``hash_search`` is "exact" are not hashed.
     """
 
     n_features: int
@@ -66,7 +75,39 @@ class Settings:
     @property
     def stores(self):
         """How the weights of every layer lie in memory."""
-        return [ByInput if by_input else ByNode for by_input in self.by_input]
+        kinds = [ByInput if by_input else ByNode for by_input in self.by_input]
+        return [ByFeature, *kinds[1:]] if self.by_input[0] else kinds
+
+    @property
+    def rules(self):
+        """The optimizer of every layer."""
+        rule = SOLVERS[self.solver]
+        return [rule.by_feature if store is ByFeature else rule for store in self.stores]
+
+    def most_listed(self, index):
+        """How many nodes of a layer may be computed for an example, without its labels."""
+        n_out, _ = self.shapes[index]
+        if index == len(self.hidden_layer_sizes) and self.hashes(index):
+            # Of many classes: nothing is to be allocated for all of them in every slot.
+            return min(n_out, LONGEST_LIST * self.n_active[index])
+        return n_out
+
+    @property
+    def hashes_outputs(self):
+        """Whether classes are found by hashing."""
+        return self.hashes(len(self.hidden_layer_sizes))
+
+    def sorts(self, index):
+        """Whether a layer's nodes are sorted by use."""
+        if index == len(self.hidden_layer_sizes) or self.selection != "lsh":
+            return False
+        return self.n_active[index] < self.hidden_layer_sizes[index]
+
+    def hashes(self, index):
+        """Whether a layer's nodes are found by hashing."""
+        if index < len(self.hidden_layer_sizes) and self.selection != "lsh":
+            return False
+        return self.hash_search[index] != "exact"
 
     @property
     def dense_multiplications(self):
@@ -101,17 +142,29 @@ class Network:
         self._assemble()
 
     @classmethod
-    def create(cls, settings, seed, mean=None):
+    def create(cls, settings, seed, mean=None, squared_norm=None, prior=None):
         """A network with random weights (Glorot and Bengio 2010, as ``MLPClassifier``).
 
-        ``mean``, of shape (n_features,), is the mean input that the first layer's updates
-        subtract; None where they do not.
+        Parameters
+        ----------
+        settings : Settings
+        seed : int
+        mean : ndarray of shape (n_features,), or None
+            The mean input that the first layer's updates subtract; None where they do not.
+        squared_norm : float or None
+            The mean squared norm of wide sparse input. The fan-in says nothing then.
+        prior : ndarray of shape (n_outputs,), or None
+            Intercepts that a hashed output layer starts with.
         """
         rng = np.random.default_rng([seed, 0])
         factor = 2.0 if settings.activation == "logistic" else 6.0
         layers = []
-        for (n_out, n_in), store in zip(settings.shapes, settings.stores, strict=True):
+        for (n_out, n_in), store, rule in zip(
+            settings.shapes, settings.stores, settings.rules, strict=True
+        ):
             bound = np.sqrt(factor / (n_in + n_out))
+            if not layers and squared_norm:
+                bound = SPARSE_START * np.sqrt(factor / squared_norm)
             drawn = _aligned((n_out, n_in))
             rng.random(out=drawn, dtype=np.float32)
             drawn -= np.float32(0.5)
@@ -121,7 +174,7 @@ class Network:
                 weights = _aligned(store.shape(n_out, n_in))
                 weights[:] = 0
                 store.view(weights, n_out)[:] = drawn
-            shapes = SOLVERS[settings.solver].state_shapes(n_out, n_in)
+            shapes = rule.state_shapes(n_out, n_in)
             layers.append(
                 {
                     "weights": weights,
@@ -134,6 +187,8 @@ class Network:
             layers[0]["mean"] = mean
             # Nodes start at zero for the mean input, as they do in a standardised network.
             layers[0]["intercepts"] -= np.einsum("ij,j->i", layers[0]["weights"], mean)
+        if settings.hashes_outputs and prior is not None:
+            layers[-1]["intercepts"][:] = prior
         state = {
             "format": FORMAT,
             "settings": asdict(settings),
@@ -142,11 +197,11 @@ class Network:
             "n_seen": 0,
             "layers": layers,
         }
-        if settings.selection == "lsh":
-            for index, layer in enumerate(layers[:-1]):
-                n_out = len(layer["intercepts"])
-                if settings.hash_search[index] != "exact":
-                    layer["hashing"] = _new_hashing(settings, index, rng)
+        for index, layer in enumerate(layers):
+            if settings.hashes(index):
+                layer["hashing"] = _new_hashing(settings, index, rng)
+            n_out = len(layer["intercepts"])
+            if settings.sorts(index):
                 layer["nodes"] = np.arange(n_out, dtype=np.int32)
                 layer["visits"] = np.zeros(n_out, np.int32)
                 layer["busy"] = n_out
@@ -164,30 +219,33 @@ class Network:
             store = settings.stores[index](
                 arrays["weights"], arrays["intercepts"], arrays.get("mean")
             )
-            if index == len(settings.hidden_layer_sizes):
-                selector, activation = AllNodes(store, n_out, False), "identity"
-            else:
-                selector = self._selector(store, index, by_magnitude)
-                selector.n_busy = arrays.get("busy", n_out)
-                activation = settings.activation
-            optimizer = SOLVERS[settings.solver](store, arrays["optimizer"])
+            is_output = index == len(settings.hidden_layer_sizes)
+            selector = self._selector(store, index, by_magnitude and not is_output)
+            if is_output and settings.hashes_outputs:
+                k = settings.n_active[index]
+                selector.n_judged = min(k, max(FEWEST_JUDGED, k // JUDGED))
+            selector.n_busy = arrays.get("busy", n_out)
+            activation = "identity" if is_output else settings.activation
+            optimizer = settings.rules[index](store, arrays["optimizer"])
             layers.append(
                 Layer(
                     store, selector, optimizer, activation, arrays["used"], arrays.get("visits")
                 )
             )
         self.engine = Engine(layers, LOSSES[settings.loss]())
-        for layer in self.hidden_layers:
-            layer.inference = self.inference
+        self._pass_inference_on()
         self.set_rates(**self.rates)
 
     def _selector(self, store, index, by_magnitude):
         settings = self.settings
         k = settings.n_active[index]
-        selector = SELECTIONS[settings.selection]
-        if selector is LSHSelector and settings.hash_search[index] == "exact":
-            selector = WinnerTakeAll
-        if selector is not LSHSelector:
+        if not settings.hashes(index):
+            if index == len(settings.hidden_layer_sizes):
+                selector = AllNodes
+            else:
+                selector = SELECTIONS[settings.selection]
+            if selector is LSHSelector:
+                selector = WinnerTakeAll
             return selector(store, k, by_magnitude)
         hashing = self.state["layers"][index]["hashing"]
         n_bits = settings.hash_bits[index]
@@ -200,8 +258,7 @@ class Network:
             n_bits, settings.hash_tables, hashing["n_probes"], ranking.directed, by_magnitude
         )
         if hashing["search"] == "cells":
-            probing = Cells(hashing["cells"])
-            nodes = HashTables(hashing["index"], int(np.log2(probing.n_cells)))
+            nodes, probing = Cells(hashing["cells"], hashing["index"], hashing["sketches"]), None
         elif hashing["search"] == "tables":
             crowd = max(1, CROWDED * store.n_out // 2**n_bits)
             nodes = HashTables(hashing["index"], n_bits, crowd)
@@ -216,11 +273,11 @@ class Network:
 
     @property
     def hash_search(self):
-        """Each hidden layer's candidates come from: "scan", "cells", "tables" or "exact"."""
+        """Each layer's candidates come from: "scan", "cells", "tables" or "exact"."""
         return [
             arrays["hashing"]["search"]
             if "hashing" in arrays and not layer.selector.exhaustive else "exact"
-            for layer, arrays in zip(self.hidden_layers, self.state["layers"], strict=False)
+            for layer, arrays in zip(self.engine.layers, self.state["layers"], strict=True)
         ]
 
     @property
@@ -244,12 +301,32 @@ class Network:
             self._assemble()
             raise
 
+    def rearrange(self, index, nodes, codes):
+        """File nodes in cells anew, some of which were full: these in the cells codes names."""
+        hashing = self.state["layers"][index]["hashing"]
+        cell = hashing["index"]["node_codes"][:, 0].copy()
+        cell[nodes] = codes[:, 0]
+        filed, sketches = Cells.arranged(
+            cell, len(hashing["cells"]["spread"]), hashing["sketches"][hashing["index"]["place"]]
+        )
+        self.replace_hashing(index, {**hashing, "index": filed, "sketches": sketches})
+
+    @property
+    def finds_outputs(self):
+        """Whether prediction, as it is set, computes some of the outputs only."""
+        return self.settings.hashes_outputs and self.inference == "auto"
+
     def set_inference(self, inference):
         """Choose how nodes are selected for prediction: "auto", "exact" or "all"."""
         if inference != self.inference:
             self.inference = inference
-            for layer in self.hidden_layers:
-                layer.inference = inference
+            self._pass_inference_on()
+
+    def _pass_inference_on(self):
+        for layer in self.hidden_layers:
+            layer.inference = self.inference
+        # Of an output layer, exact are the probabilities of all classes.
+        self.engine.layers[-1].inference = "auto" if self.inference == "auto" else "all"
 
     def make_writable(self):
         """Copy arrays that are mapped read-only: training writes to all of them."""
@@ -293,16 +370,23 @@ class Network:
         layer, above = self.state["layers"][index : index + 2]
         order = np.argsort(-layer["visits"], kind="stable").astype(np.int32)
         rows = [layer[key] for key in ("intercepts", "used", "visits", "nodes")]
-        rows += [*layer["optimizer"].values(), self.engine.layers[index].store.bounds]
+        rows += [layer["optimizer"][key] for key in self.settings.rules[index].by_node]
         rows.append(self.weights[index])
+        if self.settings.stores[index] is not ByFeature:  # whose bounds are not the nodes'
+            rows.append(self.engine.layers[index].store.bounds)
         optimizer = self.engine.layers[index + 1].optimizer
         columns = [self.weights[index + 1], *(above["optimizer"][k] for k in optimizer.by_input)]
         names = []
         if "hashing" in layer:
             hashing = layer["hashing"]
-            rows += [hashing["sketches"], hashing["dirty"]]
+            rows.append(hashing["dirty"])
             if "index" in hashing:
                 rows.append(hashing["index"]["node_codes"])
+            if hashing["search"] == "cells":
+                rows.append(hashing["index"]["place"])
+                names = [hashing["index"]["ids"]]
+            else:
+                rows.append(hashing["sketches"])
             if "after" in hashing.get("index", {}):
                 columns += [hashing["index"][key] for key in ("after", "before")]
                 names = [hashing["index"][key] for key in ("head", "after", "before")]
@@ -351,7 +435,7 @@ def _aligned(shape):
 
 
 def _new_hashing(settings, index, rng):
-    """Arrays of one hidden layer's hashing; every sketch is marked stale."""
+    """Arrays of one layer's hashing; every sketch is marked stale."""
     n_out, n_in = settings.shapes[index]
     n_bits, n_tables = settings.hash_bits[index], settings.hash_tables
     family = HASH_FAMILIES[settings.hash_family].draw(n_in, n_bits, n_tables, rng)
@@ -367,6 +451,8 @@ def _new_hashing(settings, index, rng):
         "dirty": np.full(n_out, 2, np.uint8),
         "n_probes": PROBES if settings.hash_probes == "auto" else settings.hash_probes,
         "short_list": min(n_out, SHORT_LIST * settings.n_active[index]),
+        "n_explored": EXPLORED if index == len(settings.hidden_layer_sizes) else 0,
+        "most_listed": settings.most_listed(index),
     }
     if search == "tables" or needs_codes:
         hashing["index"] = (HashTables if search == "tables" else CodeScan).empty(

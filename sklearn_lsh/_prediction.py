@@ -2,38 +2,96 @@
 
 import numpy as np
 from scipy.sparse import issparse
+from scipy.sparse import vstack as vstack_sparse
 
 from ._data import as_rows
+from ._memory import require
 from ._pace import Pace
 
-# Rows that a thread predicts at a time, so that weights in the cache serve all of them.
+# Rows that a thread predicts at a time, so that weights in the cache serve all of them; fewer
+# where layers are so wide that their outputs would take more numbers than this.
 TOGETHER = 32
+OUTPUTS_TOGETHER = 2**20
 
 
-def outputs(network, rows, n_threads=1, workspaces=None):
+def make_workspaces(network, n_threads, n_rows=TOGETHER):
+    """Workspaces for predicting so many rows on at most so many threads."""
+    widest = max(n_out for n_out, _ in network.settings.shapes)
+    together = int(np.clip(OUTPUTS_TOGETHER // widest, 1, TOGETHER))
+    return network.engine.workspaces(
+        max(1, min(n_threads, n_rows)), int(np.clip(n_rows, 1, together))
+    )
+
+
+def outputs(network, rows, workspaces, start=0, stop=None):
     """What the output layer says of some rows: ndarray of shape (n_rows, n_outputs).
 
-    ``workspaces`` of an earlier call may be given, in place of a number of threads.
+    Outputs that a hashed layer does not find are 0. ``rows`` are those from start to stop.
     """
-    found = np.empty((rows.n_rows, network.settings.n_outputs))
-    if workspaces is None:
-        workspaces = network.engine.workspaces(
-            min(n_threads, max(1, rows.n_rows)), int(np.clip(rows.n_rows, 1, TOGETHER))
-        )
-    pace, done = Pace(TOGETHER), 0
+    stop = rows.n_rows if stop is None else stop
+    shape = (stop - start, network.settings.n_outputs)
+    require(
+        8 * shape[0] * shape[1], f"the probabilities of {shape[1]} classes for {shape[0]} rows"
+    )
+    found = np.empty(shape)
 
-    def predict(start, stop):
-        return network.engine.predict(rows, start, stop, found, workspaces)
+    def predict(begin, end):
+        out = found[begin - start : end - start]
+        return network.engine.predict(rows, begin, end, out, workspaces)
 
-    while done < rows.n_rows:
-        start = done
-        done, overflown = pace.call(predict, start, rows.n_rows)
+    _in_parts(predict, start, stop)
+    return found
+
+
+def best(network, rows, k, workspaces):
+    """The k best outputs of each row, best first.
+
+    Returns
+    -------
+    ids : ndarray of shape (n_rows, k), int32
+        -1 where a hashed output layer finds fewer.
+    p : ndarray of shape (n_rows, k), float64
+    """
+    shape = (rows.n_rows, k)
+    require(12 * shape[0] * shape[1], f"the best {k} classes of {shape[0]} rows")
+    ids, p = np.empty(shape, np.int32), np.empty(shape)
+
+    def predict(begin, end):
+        return network.engine.best(rows, begin, end, ids[begin:end], p[begin:end], workspaces)
+
+    _in_parts(predict, 0, rows.n_rows)
+    return ids, p
+
+
+def _in_parts(predict, start, stop):
+    """Predict rows from start to stop in calls between which Ctrl-C is heard."""
+    pace, done = Pace(TOGETHER), start
+    while done < stop:
+        begin = done
+        done, overflown = pace.call(predict, begin, stop)
         if overflown:
             raise ValueError(
-                f"the outputs of {overflown} of rows {start} to {done - 1} overflow "
+                f"the outputs of {overflown} of rows {begin} to {done - 1} overflow "
                 "float32. Scale the features as in training."
             )
-    return found
+
+
+def decisions(network, labels, rows, n_threads=1):
+    """Predicted classes or label indicators, in memory for them and not for all probabilities."""
+    settings = network.settings
+    workspaces, loss = make_workspaces(network, n_threads, rows.n_rows), settings.loss
+    if not labels.multilabel and not labels.binary:
+        return labels.decide_best(*best(network, rows, 1, workspaces), loss)
+    if network.finds_outputs:
+        return labels.decide_best(*best(network, rows, settings.n_active[-1], workspaces), loss)
+    step = max(TOGETHER, OUTPUTS_TOGETHER // settings.n_outputs)
+    parts = [
+        labels.decide(
+            outputs(network, rows, workspaces, start, min(rows.n_rows, start + step)), loss
+        )
+        for start in range(0, rows.n_rows, step)
+    ]
+    return vstack_sparse(parts, format="csr") if issparse(parts[0]) else np.concatenate(parts)
 
 
 class Predictor:
@@ -52,7 +110,8 @@ class Predictor:
 
     def __init__(self, network, labels, inference):
         self.network, self.labels, self.inference = network, labels, inference
-        self.workspaces = network.engine.workspaces(1, TOGETHER)
+        network.set_inference(inference)
+        self.workspaces = make_workspaces(network, 1)
 
     def __call__(self, X):
         """The estimator's ``predict_proba``, bit for bit.
@@ -78,6 +137,4 @@ class Predictor:
             raise TypeError("expected an array or CSR matrix of float32 or float64")
         # Training, and predictions of the estimator, may have changed it meanwhile.
         self.network.set_inference(self.inference)
-        return self.labels.probabilities(
-            outputs(self.network, as_rows(X), workspaces=self.workspaces)
-        )
+        return self.labels.probabilities(outputs(self.network, as_rows(X), self.workspaces))

@@ -7,31 +7,37 @@ renewed is in ``_renewal``.
 
 import numpy as np
 
-from ._calibration import RECALL
+from ._calibration import OUTPUT_RECALL, RECALL
 from ._renewal import Renewal, layer_inputs
 from .core.lsh import LSHSelector
 
 # Inputs of a layer that its basis is estimated from, and further ones that recall is measured
-# on: fewer for wide networks, where one exact answer costs more.
+# on: fewer for wide networks, where one exact answer costs more, and for output layers, of which
+# one says something about many nodes.
 BASIS_ROWS = 256
 RECALL_ROWS = (8, 64)
 RECALL_NODES = 2**22
-# Recall this far below what was wanted and reached calls for a renewal, one that aims for the
-# highest recall. So does recall this far above what the last renewal reached, since it could be
-# had for less.
+RECALL_TOP = 3200  # top nodes that are looked for in all
+# Recall this far below what was wanted and reached calls for a renewal, one that aims to lose
+# less, by the share CAUTION, than is usual. So does recall this far above what the last renewal
+# reached, since it could be had for less.
 DRIFT = 0.01
 SURPLUS = 0.01
-HIGHEST_RECALL = 0.997
+CAUTION = 0.8
 # Examples between two measurements: doubled where nothing drifted, halved where recall fell,
 # quartered where less recall is aimed for or exact activations are given up, unless renewals
 # would then take more than this share of all multiplications. After a gap of CALM_GAP without a
 # fall, layers aim no higher than usual again.
 SHORTEST_GAP = 512
+OUTPUTS_PER_EXAMPLE = 32  # of very many classes, which few examples change little
 CALM_GAP = 8192
 LONGEST_GAP = 32768
 BUDGET = 0.3
+# Of an output layer's: products of whole matrices, which take less time than scattered ones.
+OUTPUT_BUDGET = 1.0
 # Examples between two re-encodings of the rows that moved: growing from the first gap to the
-# longest.
+# longest, and with many classes such that they take at most this share of all multiplications.
+ENCODING_BUDGET = 0.1
 FIRST_ENCODING = 64
 ENCODING_GROWTH = 1.25
 LONGEST_ENCODING = 2048
@@ -62,10 +68,16 @@ class Rehasher:
         self.network = network
         self.workspaces = workspaces
         self.multiplications = 0
-        sizes = network.settings.hidden_layer_sizes
+        # Hidden layers, and the output layer if it is hashed.
+        n_hidden = network.engine.n_hidden
+        sizes = [n_out for n_out, _ in network.settings.shapes][: network.engine.n_hashed]
+        self.aims, self.budgets = [RECALL] * n_hidden, [BUDGET] * n_hidden
+        if len(sizes) > n_hidden:
+            self.aims.append(OUTPUT_RECALL)
+            self.budgets.append(OUTPUT_BUDGET)
         self.hashed = [
             index
-            for index, layer in enumerate(network.hidden_layers)
+            for index, layer in enumerate(network.engine.layers)
             if isinstance(layer.selector, LSHSelector)
             and (layer.selector.family.adaptive or not layer.selector.exhaustive)
         ]
@@ -78,18 +90,20 @@ class Rehasher:
                 "encode_gap": FIRST_ENCODING,
                 "sort_at": FIRST_SORTING,
                 "only_busy": False,
-                # Per hidden layer: the next look and the gap before it, what renewals aim
+                # Per layer: the next look and the gap before it, what renewals aim
                 # for, and what the last one reached.
                 "look_at": [0] * len(sizes),
                 "look_gap": [SHORTEST_GAP] * len(sizes),
-                "aim": [RECALL] * len(sizes),
+                "aim": self.aims.copy(),
                 "reached": [0.0] * len(sizes),
                 # Multiplications of a training example, once known.
                 "example_cost": np.inf,
             },
         )
-        width = max([sizes[index] for index in self.hashed], default=1)
-        self.n_recall_rows = int(np.clip(RECALL_NODES // width, *RECALL_ROWS))
+        wanted = [RECALL_NODES // sizes[index] for index in self.hashed]
+        if n_hidden in self.hashed:
+            wanted.append(RECALL_TOP // network.engine.layers[n_hidden].selector.n_judged)
+        self.n_recall_rows = int(np.clip(min(wanted, default=0), *RECALL_ROWS))
 
     @property
     def sample_size(self):
@@ -100,7 +114,7 @@ class Rehasher:
     def encodes(self):
         """Whether codes or sketches go stale between renewals."""
         # Linear updates keep sketches exact: without codes there is nothing to do.
-        layers = [self.network.hidden_layers[index] for index in self.hashed]
+        layers = [self.network.engine.layers[index] for index in self.hashed]
         return any(
             layer.selector.index is not None or not layer.optimizer.linear for layer in layers
         )
@@ -108,7 +122,7 @@ class Rehasher:
     @property
     def due(self):
         """How many more examples may be trained before ``run`` has work."""
-        if not self.sorted:
+        if not (self.sorted or self.hashed):
             return np.inf
         at = min([self.clock["sort_at"], *(self.clock["look_at"][i] for i in self.hashed)])
         if self.encodes:
@@ -125,8 +139,14 @@ class Rehasher:
             for index in self.sorted:
                 self.network.sort_nodes(index, clock["only_busy"])
         if self.encodes and seen >= clock["encode_at"]:
+            before, _ = self.network.engine.spent(self.workspaces)
             self.settle()
-            clock["encode_at"] = seen + int(clock["encode_gap"])
+            gap = clock["encode_gap"]
+            if self.network.settings.hashes_outputs:
+                spent, examples = self.network.engine.spent(self.workspaces)
+                self.note_cost(spent, examples)
+                gap = max(gap, (spent - before) / (ENCODING_BUDGET * clock["example_cost"]))
+            clock["encode_at"] = seen + int(gap)
             clock["encode_gap"] = min(LONGEST_ENCODING, clock["encode_gap"] * ENCODING_GROWTH)
         if any(seen >= clock["look_at"][index] for index in self.hashed):
             # A look measures all layers: those that are due soon need not wait for another.
@@ -138,13 +158,24 @@ class Rehasher:
             # A layer that scanned may have got codes, which were computed just now.
             clock["encode_at"] = max(clock["encode_at"], seen + FIRST_ENCODING)
 
-    def settle(self):
-        """Re-encode every row that moved since its code was computed."""
-        for index in self.hashed:
+    def end(self):
+        """Re-encode what the end of a pass asks for, so that codes match the weights.
+
+        Many classes in cells may wait: their sketches match the weights, and are what counts.
+        """
+        self.settle([index for index in self.hashed if index < self.network.engine.n_hidden or (
+            self.network.engine.layers[index].selector.cells is None
+        )])
+
+    def settle(self, layers=None):
+        """Re-encode every row of some layers, or all, that moved since its code was computed."""
+        for index in self.hashed if layers is None else layers:
             hashing = self.network.state["layers"][index]["hashing"]
             moved = np.flatnonzero(hashing["dirty"]).astype(np.int32)
             if "index" in hashing:
-                self.network.engine.encode(index, moved, self.workspaces)
+                codes = self.network.engine.encode(index, moved, self.workspaces)
+                if (hashing["index"]["node_codes"][moved] != codes).any():
+                    self.network.rearrange(index, moved, codes)
             else:
                 self.network.engine.refresh_sketches(index, moved, self.workspaces)
 
@@ -178,50 +209,62 @@ class Rehasher:
                 gap //= 4  # will find less from now on; how fast it drifts then is not known
             else:
                 gap *= 2
-            gap = max(gap, self._affordable_gap(spent[index]))
-            clock["look_gap"][index] = int(np.clip(gap, SHORTEST_GAP, LONGEST_GAP))
+            gap = max(gap, self._affordable_gap(index, spent[index]))
+            clock["look_gap"][index] = int(np.clip(gap, *self._gaps(index)))
             clock["look_at"][index] = self.network.state["n_seen"] + clock["look_gap"][index]
         for index in drifted:
             clock["reached"][index] = after[index]
 
+    def _gaps(self, index):
+        """The shortest and the longest gap between two looks at a layer."""
+        if index < self.network.engine.n_hidden:
+            return SHORTEST_GAP, LONGEST_GAP
+        patience = self.network.settings.n_outputs // OUTPUTS_PER_EXAMPLE
+        return max(SHORTEST_GAP, patience), max(LONGEST_GAP, 4 * patience)
+
     def _estimates(self, index):
         """Whether a layer aims for a recall, and below that of exact activations."""
-        selector = self.network.hidden_layers[index].selector
+        selector = self.network.engine.layers[index].selector
         return selector.aims and not selector.exhaustive
 
     def _fell(self, index, found):
         """Whether a layer finds less than its last renewal reached, and less than is wanted."""
-        return found < min(self.clock["reached"][index], RECALL) - DRIFT
+        return found < min(self.clock["reached"][index], self.aims[index]) - DRIFT
 
     def _has_drifted(self, index, found):
         """Whether a layer's hash functions are to be renewed, given its recall now."""
-        clock, selector = self.clock, self.network.hidden_layers[index].selector
+        clock, selector = self.clock, self.network.engine.layers[index].selector
+        usual = self.aims[index]
         if not selector.aims:
             return True  # the paper's rankings: renewed by the clock alone
         if clock["reached"][index] == 0 or selector.exhaustive:
             return True  # cheaper than exact answers may be possible by now
         if self._fell(index, found):
-            clock["aim"][index] = HIGHEST_RECALL
+            clock["aim"][index] = usual + CAUTION * (1 - usual)
             return True
-        calm = clock["aim"][index] > RECALL and clock["look_gap"][index] >= CALM_GAP
+        calm = clock["aim"][index] > usual and clock["look_gap"][index] >= CALM_GAP
         if found > clock["reached"][index] + SURPLUS or calm:
-            clock["aim"][index] = RECALL
+            clock["aim"][index] = usual
             return True
         return False
 
     def _recall(self, rows, held_out):
-        """Each hidden layer's share of the exact top nodes that its selection finds."""
-        if not any(self.network.hidden_layers[index].selector.aims for index in self.hashed):
-            return [0.0] * len(self.network.hidden_layers)
+        """Each layer's share of the exact top nodes that its selection finds."""
+        if not any(self.network.engine.layers[index].selector.aims for index in self.hashed):
+            return [0.0] * len(self.network.engine.layers)
         found, wanted = self.network.engine.recall(rows, held_out, self.workspaces)
         return [float(f) for f in found / np.maximum(wanted, 1)]
 
     def note_cost(self, multiplications, examples):
         """Tell what training so many examples took."""
         if examples:
-            self.clock["example_cost"] = multiplications / examples
+            self.clock["example_cost"] = max(1, multiplications / examples)
 
-    def _affordable_gap(self, spent):
-        """Examples until a renewal that cost ``spent`` may be repeated."""
+    def _affordable_gap(self, index, spent):
+        """Examples until a layer's renewal that cost ``spent`` may be repeated."""
         self.note_cost(*self.network.engine.spent(self.workspaces))
-        return spent * len(self.hashed) / (BUDGET * self.clock["example_cost"])
+        gap = spent * len(self.hashed) / (self.budgets[index] * self.clock["example_cost"])
+        if index == self.network.engine.n_hidden:
+            # Output layers change most at first: what that costs is made up for later.
+            gap = min(gap, self.network.state["n_seen"])
+        return gap

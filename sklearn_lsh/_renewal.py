@@ -5,12 +5,11 @@ from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 from ._calibration import CELLS_WIDTH, Sample, choose_cells, choose_probes, choose_sketching
-from ._network import RANKED_BY_MAGNITUDE
-from .core.tables import HashTables
+from .core.cells import Cells
 
 
 def layer_inputs(network, index, rows, sample, workspace):
-    """The inputs (CSR) that a hidden layer gets for the rows numbered in ``sample``."""
+    """The inputs (CSR) that a layer gets for the rows numbered in ``sample``."""
     if index == 0:
         indptr, indices, data = rows.sample(sample)
         width = rows.n_features
@@ -23,7 +22,7 @@ def layer_inputs(network, index, rows, sample, workspace):
 
 
 class Renewal:
-    """Adapts the hash functions of a hidden layer to its inputs, and computes all codes anew.
+    """Adapts the hash functions of a layer to its inputs, and computes all codes anew.
 
     Parameters
     ----------
@@ -57,7 +56,7 @@ class Renewal:
     @property
     def selector(self):
         """The layer's selector, which is built anew with its arrays."""
-        return self.network.hidden_layers[self.index].selector
+        return self.network.engine.layers[self.index].selector
 
     @property
     def arrays(self):
@@ -82,7 +81,7 @@ class Renewal:
         selector = self.selector
         self.exact = Sample.of(
             self.held_out, self.arrays["weights"], self.arrays["intercepts"],
-            selector.n_active, selector.by_magnitude,
+            selector.n_judged, selector.by_magnitude,
         )
         self.multiplications += self.exact.spent
 
@@ -107,7 +106,10 @@ class Renewal:
         hashing, dim = dict(self.arrays["hashing"]), family.dim
         if selector.aims:
             auto = network.settings.hash_search[self.index] == "auto"
-            chosen, spent = choose_sketching(self.exact, queries, nodes, self.aim, auto)
+            chosen, spent = choose_sketching(
+                self.exact, queries, nodes, self.aim,
+                (selector.n_active, selector.most_listed), auto,
+            )
             dim, hashing["short_list"] = chosen.dim, chosen.short_list
             self.multiplications += spent
         hashing["family"] = family.spanned(
@@ -126,30 +128,34 @@ class Renewal:
         """Scan the sketches, or visit cells of them: whichever costs less."""
         sketches = hashing["sketches"]
         wanted = self.network.settings.hash_search[self.index]
+        known = hashing["index"]["node_codes"][:, 0] if hashing["search"] == "cells" else None
         hashing["search"] = "scan"
         hashing.pop("cells", None)
         hashing.pop("index", None)
         hashing["dirty"][:] = 0
-        # A layer that has learned nothing has no clusters.
+        # A layer that has learned nothing has no clusters, and nothing to find: of many classes
+        # some will do.
+        untrained = self.network.state["n_seen"] == 0
         promising = (
             len(sketches) >= CELLS_WIDTH
-            and self.network.state["n_seen"] > 0
+            and not (untrained and self.index < self.network.engine.n_hidden)
             and hashing["short_list"] < len(sketches)
         )
+        recall = 0 if untrained and promising else self.aim
         # Their squares must fit float32.
         if not np.abs(sketches).max() < 1e15:
             return
         if wanted != "cells" and not (wanted == "auto" and promising):
             return
         cells, cell, cost, spent = choose_cells(
-            self.exact, self.queries, sketches, hashing["short_list"], self.rng
+            self.exact, self.queries, sketches, (hashing["short_list"], recall), self.rng, known
         )
         self.multiplications += spent
         if wanted == "cells" or cost < sketches.size:
-            n_bits = int(np.log2(len(cells["spread"])))
             hashing.update(search="cells", cells=cells)
-            hashing["index"] = HashTables.empty(len(sketches), 1, n_bits)
-            HashTables(hashing["index"], n_bits).fill(cell)
+            hashing["index"], hashing["sketches"] = Cells.arranged(
+                cell, len(cells["spread"]), sketches
+            )
 
     def _encode(self):
         """Compute what is stale of sketches, and all codes."""
@@ -160,7 +166,7 @@ class Renewal:
             weights, intercepts = self.arrays["weights"], self.arrays["intercepts"]
             self.arrays["hashing"]["dirty"] |= 1
             norms2 = np.einsum("ij,ij->i", weights, weights) + intercepts**2
-            centred = self.network.settings.activation not in RANKED_BY_MAGNITUDE
+            centred = not selector.by_magnitude
             selector.family.renew_norms(self.arrays["hashing"]["sketches"], norms2, centred)
             engine.encode(self.index, everyone, self.workspaces)
 

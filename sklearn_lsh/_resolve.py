@@ -14,11 +14,12 @@ AUTO_FRACTION = 0.05
 AUTO_FLOOR = 50
 # An input of so few active nodes is hardly longer than a sketch of it: where layers are not wide
 # enough to be divided into cells, all activations cost no more than a scan of sketches, if
-# weights can lie by input.
+# weights can lie by input. Rows of wide sparse data may have as many as the second number.
 SHORT_INPUT = 64
+SHORT_ROW = 128
 
 
-def resolve_settings(params, n_features, n_outputs, loss):
+def resolve_settings(params, n_features, n_outputs, loss, entries=np.inf):
     """The network that an estimator's parameters describe.
 
     Parameters
@@ -28,12 +29,14 @@ def resolve_settings(params, n_features, n_outputs, loss):
     n_features, n_outputs : int
     loss : str
         A key of ``LOSSES``.
+    entries : float
+        Non-zeros of a typical row if the data are wide and sparse, infinite if they are not.
 
     Raises
     ------
     ValueError
-        If hidden_layer_sizes or active_fraction do not describe a network, or cells are asked
-        for where nodes are not ranked by sketch.
+        If hidden_layer_sizes, active_fraction or output_active do not describe a network, or
+        cells are asked for where nodes are not ranked by sketch.
     """
     hashed = params["selection"] == "lsh"
     ranked = params["hash_family"] == "subspace" and params["hash_ranking"] == "cascade"
@@ -43,10 +46,15 @@ def resolve_settings(params, n_features, n_outputs, loss):
             f'{params["hash_family"]!r} and {params["hash_ranking"]!r}.'
         )
     sizes = resolve_sizes(params["hidden_layer_sizes"])
-    n_active = resolve_active(params["active_fraction"], sizes, params["selection"])
-    # Hidden layers, then the output layer: whether what they get has few entries.
-    short = [False, *(n <= SHORT_INPUT for n in n_active)]
-    searches = resolve_search(params, sizes, short, hashed and ranked)
+    hidden_active = resolve_active(params["active_fraction"], sizes, params["selection"])
+    n_active = (*hidden_active, resolve_output_active(params["output_active"], n_outputs))
+    sizes_of_all = (*sizes, n_outputs)
+    # Whether what layers get has few entries; the first may have more if it needs all nodes.
+    short = [
+        entries <= (SHORT_ROW if n_active[0] < sizes_of_all[0] else n_features),
+        *(n <= SHORT_INPUT for n in hidden_active),
+    ]
+    searches = resolve_search(params, sizes_of_all, n_active, short, hashed and ranked)
     return Settings(
         n_features=n_features,
         hidden_layer_sizes=sizes,
@@ -59,7 +67,7 @@ def resolve_settings(params, n_features, n_outputs, loss):
         hash_family=params["hash_family"],
         hash_search=searches,
         hash_ranking=params["hash_ranking"],
-        hash_bits=tuple(resolve_bits(params["hash_bits"], size) for size in sizes),
+        hash_bits=tuple(resolve_bits(params["hash_bits"], size) for size in sizes_of_all),
         hash_tables=int(params["hash_tables"]),
         hash_probes=params["hash_probes"],
         by_input=resolve_layout(params["selection"], params["solver"], searches, short),
@@ -106,15 +114,28 @@ def _active_nodes(given, size):
     )
 
 
-def resolve_search(params, sizes, short, may_be_exact):
-    """Where the candidates of each hidden layer come from; "exact" if it need not be hashed."""
-    search = params["hash_search"]
-    if search != "auto" or not may_be_exact or SOLVERS[params["solver"]].by_input:
-        return (search,) * len(sizes)
-    return tuple(
-        "exact" if few and size < CELLS_WIDTH else search
-        for few, size in zip(short, sizes, strict=False)
-    )
+def resolve_output_active(output_active, n_outputs):
+    """Active nodes of the output layer; all of them unless it is hashed."""
+    if output_active is None:
+        return n_outputs
+    if isinstance(output_active, bool):
+        raise ValueError(f"output_active must be None, a number or a share, got {output_active}")
+    if isinstance(output_active, Integral):
+        return min(int(output_active), n_outputs)
+    return max(1, round(float(output_active) * n_outputs))
+
+
+def resolve_search(params, sizes, n_active, short, may_be_exact):
+    """Where the candidates of each layer come from; "exact" if it need not be hashed."""
+    search, by_input = params["hash_search"], SOLVERS[params["solver"]].by_feature is not None
+    # Where all nodes are active there is nothing to search.
+    found = [
+        "exact" if by_input and few and (
+            k == size or may_be_exact and search == "auto" and size < CELLS_WIDTH
+        ) else search
+        for few, size, k in zip(short[:-1], sizes[:-1], n_active[:-1], strict=True)
+    ]
+    return (*found, search if n_active[-1] < sizes[-1] else "exact")
 
 
 def resolve_layout(selection, solver, searches, short):
@@ -122,10 +143,13 @@ def resolve_layout(selection, solver, searches, short):
 
     Solvers with state for every weight keep it, and the weights, by node.
     """
-    if SOLVERS[solver].by_input:
+    if SOLVERS[solver].by_feature is None:
         return (False,) * len(short)
-    all_read = [SELECTIONS[selection].proposes_all or search == "exact" for search in searches]
-    return tuple(few and read for few, read in zip(short, [*all_read, True], strict=True))
+    all_read = [
+        SELECTIONS[selection].proposes_all or search == "exact" for search in searches[:-1]
+    ]
+    all_read.append(searches[-1] == "exact")
+    return tuple(bool(few and read) for few, read in zip(short, all_read, strict=True))
 
 
 def resolve_bits(hash_bits, size):

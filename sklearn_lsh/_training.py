@@ -98,7 +98,8 @@ class Trainer:
         alone = options.lock_free or options.n_simulated
         n_slots = options.batch_size if alone else ceil(options.batch_size / options.n_threads)
         self.workspaces = network.engine.workspaces(
-            options.n_simulated or options.n_threads, max(1, min(n_slots, len(examples)))
+            options.n_simulated or options.n_threads, max(1, min(n_slots, len(examples))),
+            targets.most_labels,
         )
         self.rehasher = Rehasher(network, self.workspaces[: options.n_threads])
         self.pace = Pace(options.batch_size * (options.n_threads if options.lock_free else 1))
@@ -135,7 +136,7 @@ class Trainer:
             self._pass(order)
         finally:
             network.fold()
-            self.rehasher.settle()
+            self.rehasher.end()
         self._record(time.perf_counter() - started)
 
     def _pass(self, order):

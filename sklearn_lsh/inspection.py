@@ -65,11 +65,12 @@ def active_set_recall(estimator, X):
     -------
     recall : ndarray of shape (n_hidden_layers,)
         Selected nodes that are among the exact top, over the size of the active set; mean
-        over the rows.
+        over the rows. A hashed output layer is the last; of it the best eighth of the active
+        set counts (at least 16 classes).
     """
     network, rows = _prepare(estimator, X)
     workspace = network.engine.workspaces(1)[0]
-    found = np.zeros(len(network.settings.hidden_layer_sizes))
+    found = np.zeros(network.engine.n_hashed)
     wanted = np.zeros_like(found)
     pace, done = Pace(), 0
 

@@ -5,8 +5,7 @@ import pytest
 import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import digits, quick
-from test_hashing import assert_sketches_follow_weights, build, hashed
-from test_tables import assert_lists_hold_the_codes
+from test_hashing import assert_sketches_follow_weights, build, hashed, sketches_of
 
 from sklearn_lsh._calibration import partition
 from sklearn_lsh.core.cells import cell_scores
@@ -44,8 +43,19 @@ def assert_cells_follow_weights(estimator, index=0):
     assert hashing["search"] == "cells"
     assert not hashing["dirty"].any()
     assert_sketches_follow_weights(estimator, index)
-    assert_nearest(hashing["cells"], hashing["sketches"], hashing["index"]["node_codes"][:, 0])
-    assert_lists_hold_the_codes(hashing["index"])
+    assert_nearest(hashing["cells"], sketches_of(hashing), hashing["index"]["node_codes"][:, 0])
+    assert_slots_hold_the_nodes(hashing["index"])
+
+
+def assert_slots_hold_the_nodes(index):
+    """Each node has a slot of its cell; those that are taken come first."""
+    cell, place = index["node_codes"][:, 0], index["place"]
+    assert_array_equal(index["ids"][place], np.arange(len(cell)))
+    assert np.count_nonzero(index["ids"] >= 0) == len(cell)
+    assert_array_equal(index["count"], np.bincount(cell, minlength=len(index["count"])))
+    assert (place >= index["start"][cell]).all()
+    assert (place < index["start"][cell] + index["count"][cell]).all()
+    assert (index["start"][:-1] + index["count"] <= index["start"][1:]).all()
 
 
 # ---- drawing cells -------------------------------------------------------------------------
@@ -134,7 +144,8 @@ def test_retrieve_visits_the_most_promising_cells(n_nodes, n_features, activatio
     cells, cell = hashing["cells"], hashing["index"]["node_codes"][:, 0]
     n_cells, checked = len(cells["spread"]), 0
     assert n_cells <= n_nodes
-    assert_nearest(cells, hashing["sketches"], cell)
+    assert_nearest(cells, sketches_of(hashing), cell)
+    assert_slots_hold_the_nodes(hashing["index"])
     for n_probes in {1, (n_cells + 1) // 2, n_cells}:
         network.replace_hashing(0, {**hashing, "cells": {**cells, "n_probes": n_probes}})
         for x in normal(3, 20, n_features):
@@ -165,6 +176,15 @@ def test_opposite_inputs_visit_the_same_cells_by_magnitude():
         found[activation] = np.mean([np.array_equal(*pair) for pair in pairs])
     assert found["tanh"] > 0.9
     assert found["relu"] < 0.1
+
+
+def test_full_cells_are_arranged_anew(monkeypatch):
+    """Rows that move to a cell without a free slot get one all the same."""
+    monkeypatch.setattr("sklearn_lsh.core.cells.SPARE_SHARE", 0)
+    monkeypatch.setattr("sklearn_lsh.core.cells.SPARE_SLOTS", 0)
+    estimator = quick(hash_search="cells", max_iter=4).fit(X, Y)
+    assert_cells_follow_weights(estimator)
+    assert len(hashed(estimator)[1]["sketches"]) == 120
 
 
 # ---- in training ---------------------------------------------------------------------------
@@ -242,7 +262,7 @@ def test_auto_takes_cells_where_they_cost_less(monkeypatch, weights, width, chos
         0, normal(2, 320, 100), weights, np.zeros(700), hash_search="auto",
         hash_family="subspace", hash_ranking="cascade", n_active=(10,),
     )
-    assert network.hash_search == [chosen]
+    assert network.hash_search == [chosen, "exact"]
     assert ("cells" in network.state["layers"][0]["hashing"]) == (chosen == "cells")
 
 

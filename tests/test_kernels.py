@@ -168,8 +168,38 @@ def test_sort(n_nodes, share):
     ids = np.random.default_rng(n_nodes).permutation(n_nodes)[: int(share * n_nodes)]
     ids = ids.astype(np.int32)
     wanted = np.sort(ids)
-    assert kernels.sort_ids(ids, n_nodes)
+    assert kernels.sort_ids(ids, n_nodes) == (len(wanted), True)
     assert_array_equal(ids, wanted)
+
+
+@pytest.mark.parametrize("n_nodes", [1, 63, 64, 65, 1000])
+def test_sort_drops_repeated_ids(n_nodes):
+    ids = np.random.default_rng(n_nodes).integers(n_nodes, size=150).astype(np.int32)
+    wanted = np.unique(ids)
+    assert kernels.sort_ids(ids, n_nodes) == (len(wanted), True)
+    assert_array_equal(ids[: len(wanted)], wanted)
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 16, 31, 33, 255, 257, 1000])
+def test_exponentials(n):
+    """And their sum; what is below the smallest float is next to nothing."""
+    z = (30 * np.random.default_rng(n).standard_normal(n)).astype(np.float32)
+    highest, out = z.max(initial=-3), np.full(n, np.nan, np.float32)
+    wanted = np.exp(z.astype(float) - highest)
+    assert_allclose(kernels.exponentials(z, highest, out), wanted.sum(), rtol=1e-6, atol=1e-30)
+    assert_allclose(out, wanted, rtol=5e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 16, 31, 33, 255, 257, 1000])
+def test_sigmoids(n):
+    z = (20 * np.random.default_rng(n).standard_normal(n)).astype(np.float32)
+    z[: n // 10] *= 1000  # saturated
+    out = np.full(n, np.nan, np.float32)
+    with np.errstate(over="ignore"):
+        wanted = 1 / (1 + np.exp(-z.astype(float)))
+    total = np.logaddexp(0, z.astype(float)).sum()
+    assert_allclose(kernels.sigmoids(z, out), total, rtol=1e-6, atol=1e-6)
+    assert_allclose(out, wanted, rtol=1e-6, atol=1e-37)
 
 
 @over_shapes

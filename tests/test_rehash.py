@@ -13,8 +13,8 @@ from sklearn_lsh._data import as_rows
 from sklearn_lsh._rehash import (
     BUDGET,
     CALM_GAP,
+    CAUTION,
     DRIFT,
-    HIGHEST_RECALL,
     LONGEST_GAP,
     SHORTEST_GAP,
     SURPLUS,
@@ -87,7 +87,7 @@ def test_a_fall_halves_the_gap_and_aims_higher(monkeypatch):
     course.calm(4096)
     course.measure(0.94)
     assert course.clock["look_gap"][0] == 2048
-    assert course.clock["aim"] == [HIGHEST_RECALL]
+    assert course.clock["aim"] == [RECALL + CAUTION * (1 - RECALL)]
     for _ in range(5):
         course.measure(0.5)
     assert course.clock["look_gap"][0] == SHORTEST_GAP
@@ -131,7 +131,7 @@ def test_only_the_layers_that_drifted_are_renewed(monkeypatch):
 def test_layers_computed_exactly_are_looked_at_every_time(monkeypatch):
     """Hashing may save something by now; exact activations find everything meanwhile."""
     course = Course(monkeypatch, hash_search="auto", active_fraction=0.9)
-    assert course.network.hash_search == ["exact"]
+    assert course.network.hash_search == ["exact", "exact"]
     for _ in range(3):
         assert course.measure(1.0, after=1.0) == [0]
     assert course.clock["look_gap"][0] == SHORTEST_GAP * 2**4

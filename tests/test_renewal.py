@@ -155,7 +155,7 @@ def test_any_form_may_follow_any_other(monkeypatch, search, solver, n_jobs):
     forms = itertools.cycle(["cells", "scan", "exact", "cells", "exact"])
     lengths, prices, chosen = itertools.cycle((16, 64, 48, 32)), {"cells": 0}, []
 
-    def sketching(sample, queries, rows, recall, may_be_exact):
+    def sketching(sample, queries, rows, recall, bounds, may_be_exact):
         form, dim = next(forms), min(next(lengths), rows.shape[1])
         chosen.append((form, dim))
         exact = form == "exact" and may_be_exact

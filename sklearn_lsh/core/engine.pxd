@@ -1,7 +1,7 @@
 from .layer cimport Layer
 from .losses cimport Loss
 from .rows cimport Rows
-from .types cimport Scratch, SparseVec, int32_t, int64_t, real, uint64_t
+from .types cimport ActiveSet, Scratch, SparseVec, int32_t, int64_t, real, uint64_t
 from .workspace cimport Example, Space
 
 
@@ -10,6 +10,17 @@ cdef class Targets:
     cdef const int64_t *indptr
     cdef const int32_t *labels
     cdef const real *sample_weight
+    cdef readonly int32_t most_labels
+    cdef readonly object weights
+    cdef void require(self, Py_ssize_t i, ActiveSet *out) noexcept nogil
+
+
+# Where the best classes of rows from start on go: (n_rows, k) each, best first.
+cdef struct Best:
+    Py_ssize_t start
+    int32_t k
+    int32_t *ids
+    double *p
 
 
 # What a pass over examples needs to know of all of them.
@@ -22,6 +33,7 @@ cdef struct Pass:
 cdef class Engine:
     cdef readonly list layers
     cdef readonly int n_hidden
+    cdef readonly int n_hashed          # layers that select: hidden ones, and a hashed output
     cdef Loss loss
     cdef void **layer_pointers
 
@@ -38,11 +50,17 @@ cdef class Engine:
         self, Rows rows, Targets targets, const Pass *p, Py_ssize_t start, Py_ssize_t stop,
         int step, Space *space,
     ) noexcept nogil
-    cdef void pull_back(self, int l, Example *e, Scratch *s) noexcept nogil
-    cdef bint judge(self, Targets targets, Example *e) noexcept nogil
+    cdef void backward(self, int l, Example *e, Scratch *s) noexcept nogil
+    cdef bint judge(self, Targets targets, Example *e, Scratch *s) noexcept nogil
     cdef void update(self, Space **spaces, int owner, int n_owners) noexcept nogil
     cdef int32_t predict_some(
         self, Rows rows, Py_ssize_t start, Py_ssize_t stop, double *p, Space *space
+    ) noexcept nogil
+    cdef void forward_all(
+        self, Rows rows, Py_ssize_t start, int32_t n, Space *space
+    ) noexcept nogil
+    cdef int32_t best_of_some(
+        self, Rows rows, Py_ssize_t start, Py_ssize_t stop, Best *best, Space *space
     ) noexcept nogil
     cdef void count_hits(
         self, Rows rows, Py_ssize_t i, int32_t *hits, Space *space

@@ -11,16 +11,18 @@ its own and updates every row, whatever the others do.
 import numpy as np
 
 from cython.parallel cimport prange, threadid
-from libc.math cimport isfinite
+from libc.math cimport fabsf, isfinite, logf
 from libc.stdlib cimport calloc, free
 
 from .clock cimport seconds_now
-from .layer cimport Layer
+from .kernels cimport kernels
+from .layer cimport Layer, position
 from .losses cimport Loss
 from .lsh cimport LSHSelector
 from .rows cimport Rows
 from .types cimport (
-    LayerBuffers, Scratch, SparseVec, borrow, int32_t, int64_t, ints, mix, real, reals, uint64_t,
+    ActiveSet, CHECK, LayerBuffers, Scratch, SparseVec, borrow, int32_t, int64_t, ints, mix, real,
+    reals, rng_uniform, uint64_t,
 )
 from .workspace cimport BACKWARD, FORWARD, N_STAGES, SELECT, UPDATE, Example, Space, Workspace
 
@@ -37,6 +39,9 @@ cdef extern from *:
 #: Whether passes can run on several threads (the build found OpenMP).
 OPENMP = bool(LSH_OPENMP)
 
+# Gradients of a hashed output layer below this are dropped or rounded up to it.
+cdef real SMALL_GRADIENT = 1.0 / 64
+
 #: What the time of a pass goes to, layer by layer: proposing nodes and choosing among them;
 #: their activations; gradients (at the top layer the loss's, too); updates.
 STAGES = ("select", "forward", "backward", "update")
@@ -50,13 +55,27 @@ cdef class Targets:
     indptr : ndarray of shape (n + 1,), int64
     labels : ndarray, int32
     sample_weight : ndarray of shape (n,), float32, or None
+
+    Attributes
+    ----------
+    most_labels : int
+        That an example has.
+    weights : ndarray or None
+        ``sample_weight``.
     """
 
     def __init__(self, indptr, labels, sample_weight=None):
         self.arrays = (indptr, labels, sample_weight)
+        self.weights = sample_weight
         self.indptr = <const int64_t *> borrow(indptr, "i8")
         self.labels = ints(labels)
+        self.most_labels = int(np.diff(indptr).max(initial=0))
         self.sample_weight = NULL if sample_weight is None else reals(sample_weight)
+
+    cdef void require(self, Py_ssize_t i, ActiveSet *out) noexcept nogil:
+        """Name the labels of example i as required."""
+        out.required = self.labels + self.indptr[i]
+        out.n_required = <int32_t> (self.indptr[i + 1] - self.indptr[i])
 
 
 cdef class Engine:
@@ -65,13 +84,17 @@ cdef class Engine:
     Parameters
     ----------
     layers : list of Layer
-        Input side first; the last is the output layer, with every node active.
+        Input side first; the last is the output layer. Its selector is an LSHSelector, or all
+        of its nodes are active.
     loss : Loss
     """
 
     def __cinit__(self, layers, Loss loss):
         self.layers = list(layers)
         self.n_hidden = len(self.layers) - 1
+        self.n_hashed = self.n_hidden + isinstance(
+            self.layers[self.n_hidden].selector, LSHSelector
+        )
         self.loss = loss
         # Borrowed references that can be followed without the GIL; self.layers owns them.
         self.layer_pointers = <void **> calloc(len(self.layers), sizeof(void *))
@@ -83,15 +106,34 @@ cdef class Engine:
     def __dealloc__(self):
         free(self.layer_pointers)
 
-    def workspaces(self, n_threads, n_slots=1):
-        """Workspaces for passes on n_threads threads, each with room for n_slots examples."""
-        return [Workspace(self.layers, n_slots) for _ in range(n_threads)]
+    def workspaces(self, n_threads, n_slots=1, n_labels=0):
+        """Workspaces for passes on n_threads threads, each with room for n_slots examples.
 
-    def check_rows(self, Rows rows):
-        """The last guard of the workspaces' memory: they are as wide as the network's input."""
-        n_in = (<Layer> self.layers[0]).store.n_in
-        if rows.n_features != n_in:
-            raise ValueError(f"rows of {rows.n_features} features in a network for {n_in}")
+        Training needs to know how many labels an example has at most.
+        """
+        return [Workspace(self.layers, n_slots, n_labels) for _ in range(n_threads)]
+
+    def check_width(self, Rows rows, workspaces, n_labels=0):
+        """The last guard of the workspaces' memory: they are as wide as input and output."""
+        cdef Workspace ws
+        cdef Layer first = self.layers[0], last = self.layers[self.n_hidden]
+        cdef LSHSelector lsh
+        if rows.n_features != first.store.n_in:
+            raise ValueError(
+                f"rows of {rows.n_features} features in a network for {first.store.n_in}"
+            )
+        wanted = last.store.n_out
+        if self.n_hashed > self.n_hidden and last.inference == "auto":
+            lsh = <LSHSelector> last.selector
+            wanted = min(wanted, lsh.most_listed + lsh.n_explored + n_labels)
+        for ws in workspaces:
+            if ws.n_listed < wanted:
+                raise ValueError(f"{wanted} outputs in a workspace for {ws.n_listed}")
+
+    def check_room(self, Rows rows, start, stop, out):
+        """The last guard of what predictions are written to."""
+        if not 0 <= start <= stop <= rows.n_rows or len(out) != stop - start:
+            raise ValueError(f"rows {start} to {stop} of {rows.n_rows} into {len(out)}")
 
     def check_slots(self, workspaces, n_examples):
         """The last guard of their number: each workspace has room for so many examples."""
@@ -102,6 +144,7 @@ cdef class Engine:
 
     cdef void load(self, Rows rows, Py_ssize_t i, Example *e, Scratch *s) noexcept nogil:
         """Row i as the input of the first layer."""
+        e.layers[self.n_hidden].active.n_required = 0
         rows.load(i, &e.row)
         (<Layer> self.layer_pointers[0]).enter(&e.row.vec, s)
 
@@ -171,7 +214,7 @@ cdef class Engine:
         cdef Py_ssize_t t, end
         cdef int thread, n_threads = len(workspaces)
         cdef Py_ssize_t most = min(batch, stop - start)
-        self.check_rows(rows)
+        self.check_width(rows, workspaces, targets.most_labels)
         self.check_slots(workspaces, most if lock_free else (most + n_threads - 1) // n_threads)
         p.row, p.seed, p.batch = <const int64_t *> borrow(order, "i8"), seed, batch
         cdef Space **spaces = gather(workspaces)
@@ -233,7 +276,7 @@ cdef class Engine:
         cdef Pass p
         cdef Py_ssize_t t = start, end
         cdef int worker, n = len(workspaces)
-        self.check_rows(rows)
+        self.check_width(rows, workspaces, targets.most_labels)
         self.check_slots(workspaces, min(batch, stop - start))
         p.row, p.seed, p.batch = <const int64_t *> borrow(order, "i8"), seed, batch
         cdef Space **spaces = gather(workspaces)
@@ -260,6 +303,7 @@ cdef class Engine:
         cdef Py_ssize_t t
         cdef int32_t b, n = 0
         cdef int l, top = self.n_hidden
+        cdef int together = 2 * top + 1 - self.n_hashed     # layers that take the batch at once
         cdef double before, now
         for b in range(space.n_slots):
             space.examples[b].waits = False
@@ -272,9 +316,10 @@ cdef class Engine:
             e.rng = mix(p.seed ^ mix(t))
             e.number = p.row[t]
             self.load(rows, e.number, e, s)
+            targets.require(e.number, &e.layers[top].active)
             n += 1
             t += step
-        for l in range(top + 1):
+        for l in range(together):
             self.forward(l, False, space.examples, n, space)
         before = seconds_now()
         for b in range(n):
@@ -282,45 +327,60 @@ cdef class Engine:
             for l in range(top):
                 space.n_active[l] += e.layers[l].active.n
             space.n_examples += 1
-            e.waits = self.judge(targets, e)
-        for l in range(top, -1, -1):
+            if together > top:
+                e.waits = self.judge(targets, e, s)
+            else:
+                # Hashed: examples hardly meet in the rows of many classes; they are in the cache
+                # for the one that has just found them.
+                self.forward(top, False, e, 1, space)
+                before = seconds_now()
+                e.waits = self.judge(targets, e, s)
+                self.backward(top, e, s)
+                space.seconds[top * N_STAGES + BACKWARD] += seconds_now() - before
+        before = seconds_now()
+        for l in range(together - 1, -1, -1):
             for b in range(n):
-                e = &space.examples[b]
-                if e.waits:
-                    (<Layer> self.layer_pointers[l]).describe(self.input_of(l, e), &e.layers[l])
-                    if l > 0:
-                        self.pull_back(l, e, s)
+                self.backward(l, &space.examples[b], s)
             now = seconds_now()
             space.seconds[l * N_STAGES + BACKWARD] += now - before
             before = now
 
-    cdef void pull_back(self, int l, Example *e, Scratch *s) noexcept nogil:
-        """The deltas of layer l - 1, given those of layer l."""
-        cdef LayerBuffers *below = &e.layers[l - 1]
-        (<Layer> self.layer_pointers[l]).pull_back(&e.layers[l], &below.out, below, s)
-        (<Layer> self.layer_pointers[l - 1]).through_activation(below)
+    cdef void backward(self, int l, Example *e, Scratch *s) noexcept nogil:
+        """Prepare the update of layer l, and compute the deltas of the one below."""
+        cdef LayerBuffers *below
+        if not e.waits:
+            return
+        (<Layer> self.layer_pointers[l]).describe(self.input_of(l, e), &e.layers[l])
+        if l > 0:
+            below = &e.layers[l - 1]
+            (<Layer> self.layer_pointers[l]).pull_back(&e.layers[l], &below.out, below, s)
+            (<Layer> self.layer_pointers[l - 1]).through_activation(below)
 
-    cdef bint judge(self, Targets targets, Example *e) noexcept nogil:
+    cdef bint judge(self, Targets targets, Example *e, Scratch *s) noexcept nogil:
         """The loss and its gradient at the output. Returns whether to go on with it."""
         cdef LayerBuffers *out = &e.layers[self.n_hidden]
-        cdef const int32_t *labels = targets.labels + targets.indptr[e.number]
-        cdef int32_t t, n_labels
+        cdef const int32_t *labels = out.active.required
+        cdef int32_t t, n_labels = out.active.n_required
         cdef real weight = 1
-        cdef bint finite = True
-        n_labels = <int32_t> (targets.indptr[e.number + 1] - targets.indptr[e.number])
         if targets.sample_weight != NULL:
             weight = targets.sample_weight[e.number]
-        for t in range(out.out.n):
-            finite = finite and isfinite(out.out.val[t])
-        if not finite:
+        if not all_finite(out.out.val, out.out.n):
             e.refused = True
             return False
+        if out.out.idx != NULL:
+            for t in range(n_labels):
+                s.chosen[t] = position(out.out_idx, out.out.n, labels[t])
+                CHECK(out.out_idx[s.chosen[t]] == labels[t], "a label is active")
+            labels = s.chosen
+            speak_for_others(out, (<Layer> self.layer_pointers[self.n_hidden]).store.n_out)
         e.loss += weight * self.loss.gradient(
             out.out.val, out.out.n, labels, n_labels, out.delta
         )
         e.weight += weight
         for t in range(out.out.n):
             out.delta[t] *= weight
+        if out.out.idx != NULL:
+            drop_small(out, &e.rng)
         return weight != 0
 
     cdef void update(self, Space **spaces, int owner, int n_owners) noexcept nogil:
@@ -336,8 +396,8 @@ cdef class Engine:
         cdef double before = seconds_now(), now
         for l in range(self.n_hidden, -1, -1):
             layer = self.layer_pointers[l]
-            n_rows = (<Layer> layer).store.n_out
-            together = (<Layer> layer).rows_together(n_owners)
+            n_rows = (<Layer> layer).n_units()
+            together = (<Layer> layer).units_together(n_owners)
             turn, row = owner, owner * together
             while row < n_rows:
                 stop = min(n_rows, row + together)
@@ -414,7 +474,10 @@ cdef class Engine:
         free(spaces)
 
     def encode(self, int l, nodes, list workspaces):
-        """Move the given nodes (int32 ids) of hidden layer l to their buckets."""
+        """Move the given nodes (int32 ids) of layer l to their buckets, where there is room.
+
+        Returns their codes, int32 (n, n_tables).
+        """
         cdef LSHSelector lsh = self.layers[l].selector
         cdef const int32_t *ids = ints(nodes)
         cdef Py_ssize_t t, n = len(nodes)
@@ -428,11 +491,12 @@ cdef class Engine:
             for t in range(n):
                 lsh.index.move(ids[t], codes + t * n_tables)
         free(spaces)
+        return new_codes
 
     # ---- prediction ------------------------------------------------------------------
 
     def predict(self, Rows rows, Py_ssize_t start, Py_ssize_t stop, out, list workspaces):
-        """Probabilities of rows [start, stop) into out, float64 (n_rows, n_outputs).
+        """Probabilities of rows [start, stop) into out, float64 (stop - start, n_outputs).
 
         Returns how many rows had a logit that is not finite; theirs are not written.
         """
@@ -440,13 +504,16 @@ cdef class Engine:
         cdef double *p = <double *> borrow(out, "f8")
         cdef int n_threads = len(workspaces)
         cdef int64_t overflown = 0
-        self.check_rows(rows)
+        self.check_width(rows, workspaces)
+        self.check_room(rows, start, stop, out)
+        if n_outputs != (<Layer> self.layers[self.n_hidden]).store.n_out:
+            raise ValueError(f"{n_outputs} columns for the outputs")
         cdef Space **spaces = gather(workspaces)
         cdef Py_ssize_t together = spaces[0].n_slots, n = (stop - start + together - 1) // together
         for t in prange(n, num_threads=n_threads, schedule="dynamic", chunksize=1, nogil=True):
             i = start + t * together
             overflown += self.predict_some(
-                rows, i, min(stop, i + together), p + i * n_outputs, spaces[threadid()]
+                rows, i, min(stop, i + together), p + (i - start) * n_outputs, spaces[threadid()]
             )
         free(spaces)
         return overflown
@@ -456,23 +523,95 @@ cdef class Engine:
     ) noexcept nogil:
         """As many rows as a workspace has room for, or fewer."""
         cdef LayerBuffers *out
-        cdef int32_t b, t, overflown = 0, n = <int32_t> (stop - start)
+        cdef int32_t n_outputs = (<Layer> self.layer_pointers[self.n_hidden]).store.n_out
+        cdef int32_t b, overflown = 0, n = <int32_t> (stop - start)
+        self.forward_all(rows, start, n, space)
+        for b in range(n):
+            out = &space.examples[b].layers[self.n_hidden]
+            if all_finite(out.out.val, out.out.n):
+                self.loss.probabilities(out.out.val, out.out.n, NULL, out.out.n, p)
+                if out.out.idx != NULL:
+                    spread(p, n_outputs, out.out_idx, out.out.n)
+            else:
+                overflown += 1
+            p += n_outputs
+        return overflown
+
+    def best(self, Rows rows, Py_ssize_t start, Py_ssize_t stop, ids, p, list workspaces):
+        """The outputs of highest probability of rows [start, stop).
+
+        Parameters
+        ----------
+        rows : Rows
+        start, stop : int
+        ids : ndarray of shape (stop - start, k), int32
+            Receives them, best first; equal ones in ascending order. -1 where a hashed output
+            layer has found fewer.
+        p : ndarray of shape (stop - start, k), float64
+            Receives their probabilities.
+        workspaces : list of Workspace
+
+        Returns
+        -------
+        overflown : int
+            How many rows had a logit that is not finite; theirs are not written.
+        """
+        cdef Best best
+        cdef Py_ssize_t t, i, k = ids.shape[1]
+        cdef int n_threads = len(workspaces)
+        cdef int64_t overflown = 0
+        self.check_width(rows, workspaces)
+        if ids.shape != p.shape:
+            raise ValueError(f"ids of shape {ids.shape}, probabilities of {p.shape}")
+        self.check_room(rows, start, stop, ids)
+        best.start, best.k, best.ids, best.p = start, k, ints(ids), <double *> borrow(p, "f8")
+        cdef Space **spaces = gather(workspaces)
+        cdef Py_ssize_t together = spaces[0].n_slots, n = (stop - start + together - 1) // together
+        for t in prange(n, num_threads=n_threads, schedule="dynamic", chunksize=1, nogil=True):
+            i = start + t * together
+            overflown += self.best_of_some(
+                rows, i, min(stop, i + together), &best, spaces[threadid()]
+            )
+        free(spaces)
+        return overflown
+
+    cdef int32_t best_of_some(
+        self, Rows rows, Py_ssize_t start, Py_ssize_t stop, Best *best, Space *space
+    ) noexcept nogil:
+        """As many rows as a workspace has room for, or fewer."""
+        cdef LayerBuffers *out
+        cdef Scratch *s = &space.scratch
+        cdef int32_t b, t, m, overflown = 0, n = <int32_t> (stop - start)
+        cdef Py_ssize_t row
+        cdef int32_t *ids
+        cdef double *p
+        self.forward_all(rows, start, n, space)
+        for b in range(n):
+            out = &space.examples[b].layers[self.n_hidden]
+            if not all_finite(out.out.val, out.out.n):
+                overflown += 1
+                continue
+            row = start + b - best.start
+            ids, p = best.ids + row * best.k, best.p + row * best.k
+            m = kernels.top(out.out.val, NULL, out.out.n, best.k, s.key, s.chosen)
+            descend(s.chosen, m, out.out.val)
+            self.loss.probabilities(out.out.val, out.out.n, s.chosen, m, p)
+            for t in range(m):
+                ids[t] = s.chosen[t] if out.out.idx == NULL else out.out_idx[s.chosen[t]]
+            for t in range(m, best.k):
+                ids[t], p[t] = -1, 0
+        return overflown
+
+    cdef void forward_all(
+        self, Rows rows, Py_ssize_t start, int32_t n, Space *space
+    ) noexcept nogil:
+        """The outputs of n rows from start on, as in prediction."""
+        cdef int32_t b
         cdef int l
-        cdef bint finite
         for b in range(n):
             self.load(rows, start + b, &space.examples[b], &space.scratch)
         for l in range(self.n_hidden + 1):
             self.forward(l, True, space.examples, n, space)
-        for b in range(n):
-            out = &space.examples[b].layers[self.n_hidden]
-            finite = True
-            for t in range(out.out.n):
-                finite = finite and isfinite(out.out.val[t])
-            if finite:
-                self.loss.probabilities(out.out.val, out.out.n, p + b * out.out.n)
-            else:
-                overflown += 1
-        return overflown
 
     def hidden(self, Rows rows, nodes, int l, str what, Workspace ws):
         """What hidden layer l selects ("selected") or outputs ("outputs") for some rows.
@@ -494,7 +633,7 @@ cdef class Engine:
         values : ndarray of float32
             Pre-activations of the selected nodes, or the non-zero outputs.
         """
-        self.check_rows(rows)
+        self.check_width(rows, [ws])
         cdef Example *e = ws.space.examples
         cdef LayerBuffers *buf = &e.layers[l]
         cdef const int64_t *row = <const int64_t *> borrow(nodes, "i8")
@@ -524,7 +663,7 @@ cdef class Engine:
         )
 
     def recall(self, Rows rows, nodes, list workspaces):
-        """Per hidden layer: how many of the exact top nodes were selected, and of how many.
+        """Per layer that selects: how many of the exact top nodes were selected, and of how many.
 
         Summed over the rows with the numbers ``nodes`` (int64), each layer judged on the input
         it was really given. ``workspaces`` count the multiplications.
@@ -532,14 +671,14 @@ cdef class Engine:
         cdef const int64_t *row = <const int64_t *> borrow(nodes, "i8")
         cdef Py_ssize_t i, n = len(nodes)
         cdef int n_threads = len(workspaces)
-        self.check_rows(rows)
-        hits = np.zeros((n, self.n_hidden), np.int32)
+        self.check_width(rows, workspaces)
+        hits = np.zeros((n, self.n_hashed), np.int32)
         cdef int32_t *hit = ints(hits)
         cdef Space **spaces = gather(workspaces)
         for i in prange(n, num_threads=n_threads, schedule="static", nogil=True):
-            self.count_hits(rows, row[i], hit + i * self.n_hidden, spaces[threadid()])
+            self.count_hits(rows, row[i], hit + i * self.n_hashed, spaces[threadid()])
         free(spaces)
-        wanted = [(<Layer> layer).selector.n_active for layer in self.layers[:self.n_hidden]]
+        wanted = [(<Layer> layer).selector.n_judged for layer in self.layers[:self.n_hashed]]
         return hits.sum(axis=0, dtype=np.int64), n * np.array(wanted, np.int64)
 
     cdef void count_hits(
@@ -548,11 +687,80 @@ cdef class Engine:
         cdef int l
         cdef Example *e = space.examples
         self.load(rows, i, e, &space.scratch)
-        for l in range(self.n_hidden):
+        for l in range(self.n_hashed):
             self.forward(l, True, e, 1, space)
             hits[l] = (<Layer> self.layer_pointers[l]).hits(
                 self.input_of(l, e), &e.layers[l], &space.scratch
             )
+
+
+cdef bint all_finite(const real *z, int32_t n) noexcept nogil:
+    cdef int32_t t
+    cdef bint finite = True
+    for t in range(n):
+        finite = finite and isfinite(z[t])
+    return finite
+
+
+cdef void speak_for_others(LayerBuffers *out, int32_t n_outputs) noexcept nogil:
+    """Give the drawn classes the weight of all that were not found.
+
+    A weight is added to the logit as its logarithm, which makes a softmax over few classes an
+    estimate of that over all (Jean et al. 2015, section 3).
+    """
+    cdef int32_t t, d = 0
+    cdef real weight
+    if out.active.n_drawn == 0:
+        return
+    weight = logf(<real> (n_outputs - out.active.n) / out.active.n_drawn + 1)
+    for t in range(out.out.n):
+        if d < out.active.n_drawn and out.out_idx[t] == out.active.drawn[d]:
+            out.out.val[t] += weight
+            d += 1
+
+
+cdef void drop_small(LayerBuffers *out, uint64_t *rng) noexcept nogil:
+    """Leave small gradients out, at random: those that stay are as much larger.
+
+    Their expectation is what it was. Of the classes that compete with the labels most have next
+    to no probability, and moving their rows would take most of the time.
+    """
+    cdef int32_t t, n = 0
+    cdef real size
+    for t in range(out.out.n):
+        size = fabsf(out.delta[t])
+        if size < SMALL_GRADIENT:
+            if rng_uniform(rng) * SMALL_GRADIENT >= size:
+                continue
+            out.delta[t] = SMALL_GRADIENT if out.delta[t] > 0 else -SMALL_GRADIENT
+        out.delta[n] = out.delta[t]
+        out.out_idx[n] = out.out_idx[t]
+        n += 1
+    out.out.n = n
+
+
+cdef void spread(double *p, int32_t width, const int32_t *ids, int32_t n) noexcept nogil:
+    """Move the n numbers in front to the ascending places ids, and fill up with zeros."""
+    cdef int32_t t = width - 1, source = n - 1
+    # From the back and in place: no number moves to the left.
+    while t >= 0:
+        if source >= 0 and ids[source] == t:
+            p[t] = p[source]
+            source -= 1
+        else:
+            p[t] = 0
+        t -= 1
+
+
+cdef void descend(int32_t *ids, int32_t n, const real *score) noexcept nogil:
+    """Sort ascending ids by falling score, equal ones as they are (by insertion: n is small)."""
+    cdef int32_t t, i, j
+    for t in range(1, n):
+        j, i = ids[t], t
+        while i > 0 and score[ids[i - 1]] < score[j]:
+            ids[i] = ids[i - 1]
+            i -= 1
+        ids[i] = j
 
 
 cdef Space** gather(list workspaces) except NULL:

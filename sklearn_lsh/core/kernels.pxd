@@ -54,6 +54,10 @@ cdef extern from "simd/kernels.h" nogil:
             const real *rows, int32_t stride, int32_t d, const int32_t *idx, const real *val,
             int32_t n, real *out
         ) noexcept nogil
+        double (*exponentials)(
+            const real *z, real highest, int32_t n, real *out
+        ) noexcept nogil
+        double (*sigmoids)(const real *z, int32_t n, real *out) noexcept nogil
         real (*max_abs)(const real *x, int32_t n) noexcept nogil
         real (*sum_squares)(const real *x, int32_t n) noexcept nogil
         void (*sgd)(
@@ -67,7 +71,7 @@ cdef extern from "simd/kernels.h" nogil:
             int32_t *out,
         ) noexcept nogil
 
-        void (*sort)(
+        int32_t (*sort)(
             int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits
         ) noexcept nogil
 

@@ -122,6 +122,16 @@ def row_sums(rows, idx, val, out):
     )
 
 
+def exponentials(z, real highest, out):
+    """``out[:] = exp(z - highest)`` in place; returns the sum."""
+    return kernels.exponentials(reals(z), highest, len(z), reals(out))
+
+
+def sigmoids(z, out):
+    """``out[:] = 1 / (1 + exp(-z))`` in place; returns ``log1p(exp(z)).sum()``."""
+    return kernels.sigmoids(reals(z), len(z), reals(out))
+
+
 def max_abs(x):
     """``max(abs(x))``, 0 if empty."""
     return kernels.max_abs(reals(x), len(x))
@@ -143,10 +153,10 @@ def optimizer_step(str rule, step, idx, val, w, state):
 
 
 def sort_ids(ids, n_nodes):
-    """Sort distinct ids below n_nodes in place; whether the scratch space is clean again."""
+    """Sort ids below n_nodes in place: how many distinct ones, and whether scratch is clean."""
     bits = np.zeros(n_nodes // 64 + 1, np.uint64)
-    kernels.sort(ints(ids), len(ids), n_nodes, <uint64_t *> borrow(bits, "u8"))
-    return not bits.any()
+    n = kernels.sort(ints(ids), len(ids), n_nodes, <uint64_t *> borrow(bits, "u8"))
+    return n, not bits.any()
 
 
 def top_ids(score, int32_t m):

@@ -33,6 +33,14 @@ cdef class Layer:
     ) noexcept nogil
     cdef void through_activation(self, LayerBuffers *buf) noexcept nogil
     cdef void describe(self, SparseVec *x, LayerBuffers *buf) noexcept nogil
+    cdef int32_t n_units(self) noexcept nogil
+    cdef int32_t units_together(self, int n_owners) noexcept nogil
     cdef int32_t update(
         self, int32_t start, int32_t stop, LayerBuffers *buf, Scratch *s
     ) noexcept nogil
+    cdef int32_t update_features(
+        self, int32_t start, int32_t stop, LayerBuffers *buf, Scratch *s
+    ) noexcept nogil
+
+
+cdef int32_t position(const int32_t *ids, int32_t n, int32_t bound) noexcept nogil

@@ -75,8 +75,8 @@ cdef class Layer:
             s.multiplications += x.n
 
     cdef int32_t hits(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
-        """How many of the exact top n_active nodes for x are among those selected in buf."""
-        cdef int32_t t, k = self.selector.n_active, n = self.store.n_out, found = 0
+        """How many of the exact top n_judged nodes for x are among those selected in buf."""
+        cdef int32_t t, k = self.selector.n_judged, n = self.store.n_out, found = 0
         cdef real bar
         cdef bint by_magnitude = self.selector.by_magnitude
         self.store.activations(x, NULL, n, s.score)
@@ -177,14 +177,31 @@ cdef class Layer:
     cdef void describe(self, SparseVec *x, LayerBuffers *buf) noexcept nogil:
         """Prepare the updates of rows with the input x."""
         self.optimizer.describe(x, &buf.input)
+        if self.optimizer.is_by_feature():
+            self.optimizer.weigh(buf.delta, buf.out.n, &buf.input)
+
+    cdef int32_t n_units(self) noexcept nogil:
+        """How many there are of what updates are divided by: nodes, or the inputs' features."""
+        return self.store.n_in if self.optimizer.is_by_feature() else self.store.n_out
+
+    cdef int32_t units_together(self, int n_owners) noexcept nogil:
+        """``rows_together`` of the update."""
+        if not self.optimizer.is_by_feature():
+            return self.rows_together(n_owners)
+        return (
+            self.store.n_in if n_owners == 1
+            else self.store.n_in // (TILES_OF_OWNER * n_owners) + 1
+        )
 
     cdef int32_t update(
         self, int32_t start, int32_t stop, LayerBuffers *buf, Scratch *s
     ) noexcept nogil:
-        """Apply the gradient buf.delta outer buf.input to the rows in [start, stop).
+        """Apply the gradient buf.delta outer buf.input to the units in [start, stop).
 
         Returns how many rows were refused.
         """
+        if self.optimizer.is_by_feature():
+            return self.update_features(start, stop, buf, s)
         cdef Move move
         cdef int32_t refused, t, first = position(buf.out_idx, buf.out.n, start)
         cdef int32_t n = position(buf.out_idx, buf.out.n, stop) - first
@@ -203,6 +220,32 @@ cdef class Layer:
         move.applied = s.rank
         self.selector.rows_moved(ids, n, &move, buf, s)
         return refused
+
+    cdef int32_t update_features(
+        self, int32_t start, int32_t stop, LayerBuffers *buf, Scratch *s
+    ) noexcept nogil:
+        """``update`` where its units are features; the intercepts go with the first."""
+        cdef SparseVec x = buf.input.x[0]
+        cdef int32_t t, first
+        if buf.out.n == 0:
+            return 0
+        if x.idx == NULL:
+            for t in range(stop - start):
+                s.step_idx[t] = start + t
+            x.idx, x.val, x.n = s.step_idx, x.val + start, stop - start
+        else:
+            first = position(x.idx, x.n, start)
+            x.n = position(x.idx, x.n, stop) - first
+            x.idx, x.val = x.idx + first, x.val + first
+        if start == 0:
+            if self.visits != NULL:
+                for t in range(buf.out.n):
+                    self.visits[buf.out_idx[t]] += 1
+            self.optimizer.step_intercepts(buf.out_idx, buf.delta, buf.out.n)
+        s.multiplications += <int64_t> buf.out.n * x.n
+        return self.optimizer.step_features(
+            &x, buf.out_idx, buf.delta, buf.out.n, &buf.input, s
+        )
 
 
 cdef int32_t position(const int32_t *ids, int32_t n, int32_t bound) noexcept nogil:

@@ -1,11 +1,18 @@
 """Losses of the output layer: the loss, its gradient at the logits, and probabilities.
 
-The target of an example is the list of its labels: one class, or any number of labels.
+The target of an example is the list of its labels: one class, or any number of labels. Logits
+are those of all classes or, with a hashed output layer, of the active ones, all labels among
+them; labels are their positions there.
 """
 
-from libc.math cimport exp, fabs, log, log1p
+from libc.math cimport exp, log
 
+from .kernels cimport kernels
 from .types cimport int32_t, real
+
+
+# So many probabilities are added up in double precision; of more, some digits will do.
+cdef int32_t MANY = 4096
 
 
 cdef class Loss:
@@ -17,7 +24,10 @@ cdef class Loss:
         """The loss of one example; its gradient at the n logits goes to delta."""
         return 0
 
-    cdef void probabilities(self, const real *z, int32_t n, double *out) noexcept nogil:
+    cdef void probabilities(
+        self, const real *z, int32_t n, const int32_t *chosen, int32_t m, double *out
+    ) noexcept nogil:
+        """The probabilities of m of the n outputs: those at the chosen positions, NULL: all."""
         pass
 
 
@@ -30,29 +40,36 @@ cdef class Softmax(Loss):
     cdef double gradient(
         self, const real *z, int32_t n, const int32_t *labels, int32_t n_labels, real *delta
     ) noexcept nogil:
-        cdef double highest = z[0], total = 0, loss = 0
+        cdef double total, loss = 0
+        cdef real highest = z[0]
         cdef int32_t t
         for t in range(n):
-            highest = max(highest, <double> z[t])
+            highest = max(highest, z[t])
+        total = kernels.exponentials(z, highest, n, delta)
         for t in range(n):
-            total += exp(z[t] - highest)
-        for t in range(n):
-            delta[t] = 0 if n_labels == 0 else <real> (exp(z[t] - highest) / total)
+            delta[t] = 0 if n_labels == 0 else <real> (delta[t] / total)
         for t in range(n_labels):
             delta[labels[t]] -= <real> 1 / n_labels
             loss += (log(total) + highest - z[labels[t]]) / n_labels
         return loss
 
-    cdef void probabilities(self, const real *z, int32_t n, double *out) noexcept nogil:
-        cdef double highest = z[0], total = 0
+    cdef void probabilities(
+        self, const real *z, int32_t n, const int32_t *chosen, int32_t m, double *out
+    ) noexcept nogil:
+        cdef double total = 0
+        cdef real highest = z[0]
+        cdef real block[256]
         cdef int32_t t
         for t in range(n):
-            highest = max(highest, <double> z[t])
-        for t in range(n):
-            out[t] = exp(z[t] - highest)
-            total += out[t]
-        for t in range(n):
-            out[t] /= total
+            highest = max(highest, z[t])
+        if n <= MANY:
+            for t in range(n):
+                total += exp(<double> z[t] - highest)
+        else:
+            for t in range(0, n, 256):
+                total += kernels.exponentials(z + t, highest, min(256, n - t), block)
+        for t in range(m):
+            out[t] = exp(<double> z[t if chosen == NULL else chosen[t]] - highest) / total
 
 
 cdef class Sigmoid(Loss):
@@ -61,21 +78,19 @@ cdef class Sigmoid(Loss):
     cdef double gradient(
         self, const real *z, int32_t n, const int32_t *labels, int32_t n_labels, real *delta
     ) noexcept nogil:
-        cdef double loss = 0
+        cdef double loss = kernels.sigmoids(z, n, delta)
         cdef int32_t t
-        for t in range(n):
-            # log(1 + exp(z)), without overflow
-            loss += max(<double> z[t], 0.0) + log1p(exp(-fabs(z[t])))
-            delta[t] = <real> (1 / (1 + exp(-<double> z[t])))
         for t in range(n_labels):
             loss -= z[labels[t]]
             delta[labels[t]] -= 1
         return loss
 
-    cdef void probabilities(self, const real *z, int32_t n, double *out) noexcept nogil:
+    cdef void probabilities(
+        self, const real *z, int32_t n, const int32_t *chosen, int32_t m, double *out
+    ) noexcept nogil:
         cdef int32_t t
-        for t in range(n):
-            out[t] = 1 / (1 + exp(-<double> z[t]))
+        for t in range(m):
+            out[t] = 1 / (1 + exp(-<double> z[t if chosen == NULL else chosen[t]]))
 
 
 LOSSES = {"softmax": Softmax, "sigmoid": Sigmoid}

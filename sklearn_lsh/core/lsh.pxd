@@ -11,19 +11,24 @@ cdef class LSHSelector(Selector):
     cdef readonly HashFamily family
     cdef readonly CodeIndex index       # None: the cascade ranks every node
     cdef readonly Probing probing       # None where cells take its place
-    cdef readonly Cells cells           # a partition by sketches instead of hash codes
+    cdef readonly Cells cells           # the index, if it is a partition by sketches
+    cdef const int32_t *place           # where the sketches of nodes are; NULL: in their order
     cdef readonly Ranking ranking
     cdef object arrays
     cdef readonly int32_t short_list    # candidates whose exact activation is computed
+    cdef readonly int32_t n_explored    # random ones among them in training
+    cdef readonly int32_t most_listed   # what renewals may make of it at most
     cdef readonly bint exhaustive       # every node is a candidate: nothing to hash
-    cdef real *sketches                 # (n_nodes, family.dim)
+    cdef real *sketches                 # (n_nodes, family.dim), or as cells arrange them
     cdef object sketch_of_mean
     cdef real *mean_sketch              # (family.dim,): of the mean input of a centred layer
     cdef unsigned char *dirty           # (n_nodes,): 1 code is stale, 2 the sketch too
 
+    cdef real* sketch_of(self, int32_t j) noexcept nogil
     cdef int32_t candidates(self, LayerBuffers *buf, Scratch *s) noexcept nogil
     cdef void refresh_sketch(self, int32_t j, Scratch *s) noexcept nogil
     cdef void encode(self, int32_t j, Scratch *s, int32_t *codes) noexcept nogil
+    cdef void explore(self, ActiveSet *out, Scratch *s) noexcept nogil
     cdef void complete(self, ActiveSet *out, Scratch *s) noexcept nogil
 
 

@@ -11,7 +11,7 @@ from .cells cimport Cells
 from .hashing cimport HashFamily
 from .kernels cimport kernels
 from .selection cimport Selector
-from .tables cimport CodeIndex, HashTables
+from .tables cimport CodeIndex
 from .types cimport (
     ActiveSet, CHECK, LayerBuffers, Move, Scratch, SparseVec, borrow, int32_t, int64_t, ints,
     mix, real, reals, rng_below, rng_uniform, uint64_t,
@@ -32,27 +32,33 @@ cdef class LSHSelector(Selector):
     family : HashFamily
     index : CodeIndex or None
         Where candidates come from; None ranks every node's sketch (cascade only).
-    probing : Probing or Cells
-        Which of the index's buckets to look into. Cells hold one code a node.
+    probing : Probing
+        Which of the index's buckets to look into.
     ranking : Ranking
     arrays : dict
-        ``sketches`` (n_nodes, dim) float32 and ``dirty`` (n_nodes,) uint8, owned by the caller,
-        and ``short_list``, how many candidates the cascade ranks by exact activation.
+        ``sketches`` (n_nodes, dim) float32, in slots where there are cells, and ``dirty``
+        (n_nodes,) uint8, owned by the caller,
+        ``short_list``, how many candidates the cascade ranks by exact activation,
+        ``most_listed``, how many there may be, and ``n_explored``, random ones that are active in
+        training besides.
     """
 
     proposes_all = False
 
     def __init__(
         self, ByNode store, n_active, by_magnitude,
-        HashFamily family, CodeIndex index, probing, Ranking ranking, arrays,
+        HashFamily family, CodeIndex index, Probing probing, Ranking ranking, arrays,
     ):
         cdef SparseVec mean
         Selector.__init__(self, store, n_active, by_magnitude)
         self.rows = store
         self.family = family
         self.index = index
-        self.probing = None if isinstance(probing, Cells) else probing
-        self.cells = probing if isinstance(probing, Cells) else None
+        self.probing = probing
+        self.cells, self.place = None, NULL
+        if isinstance(index, Cells):
+            self.cells = index
+            self.place = self.cells.place
         self.ranking = ranking
         self.arrays = arrays
         self.sketches = reals(arrays["sketches"])
@@ -64,6 +70,8 @@ cdef class LSHSelector(Selector):
             mean.idx, mean.val, mean.n = NULL, store.mean, store.n_in
             family.sketch(&mean, 0, self.mean_sketch)
         self.short_list = arrays["short_list"]
+        self.most_listed = arrays["most_listed"]
+        self.n_explored = arrays["n_explored"]
         covered = n_active if ranking.needs_codes else self.short_list
         self.exhaustive = covered >= self.n_nodes
 
@@ -130,16 +138,25 @@ cdef class LSHSelector(Selector):
         if self.index is not None:
             self.complete(&buf.active, s)
             kernels.sort(buf.active.idx, buf.active.n, self.n_nodes, s.bits)
+        merge(&buf.active, buf.active.required, buf.active.n_required)
+        buf.active.n_drawn = 0
+        if s.training and self.n_explored > 0:
+            self.explore(&buf.active, s)
 
     cdef void choose(self, ActiveSet *out, Scratch *s) noexcept nogil:
         self.keep_best(out, s)
+
+    cdef real* sketch_of(self, int32_t j) noexcept nogil:
+        if self.place != NULL:
+            j = self.place[j]
+        return self.sketches + <Py_ssize_t> j * self.family.dim
 
     cdef int32_t candidates(self, LayerBuffers *buf, Scratch *s) noexcept nogil:
         """Probe the index: ids to s.ids, counts to s.hits, how many is returned."""
         cdef int32_t t, n
         self.family.query(buf.sketch, s.query)
         if self.cells is not None:
-            n = self.cells.collect(<HashTables> self.index, s.query, self.by_magnitude, s)
+            n = self.cells.search(s.query, self.by_magnitude, s)
             for t in range(n):
                 s.hits[s.ids[t]] = 1
             return n
@@ -175,7 +192,7 @@ cdef class LSHSelector(Selector):
                 continue
             # The sketch is linear in [weights, intercept]: repeat the update on it. What
             # the mean has added lazily is part of the sketch at once.
-            sketch = self.sketches + <Py_ssize_t> ids[t] * dim
+            sketch = self.sketch_of(ids[t])
             if move.decay != 1:
                 intercept = (
                     self.store.intercepts[ids[t]] + move.applied[t] * move.intercept_input
@@ -191,7 +208,7 @@ cdef class LSHSelector(Selector):
     cdef void refresh_sketch(self, int32_t j, Scratch *s) noexcept nogil:
         """Compute the sketch of node j from its weights, if it is stale."""
         cdef SparseVec row
-        cdef real *sketch = self.sketches + <Py_ssize_t> j * self.family.dim
+        cdef real *sketch = self.sketch_of(j)
         if self.dirty[j] & STALE_SKETCH:
             self.store.fold(j)
             row.idx, row.val, row.n = NULL, self.rows.row(j), self.store.n_in
@@ -201,7 +218,7 @@ cdef class LSHSelector(Selector):
 
     cdef void encode(self, int32_t j, Scratch *s, int32_t *codes) noexcept nogil:
         """The codes of node j, one a table, from its weights as they are now."""
-        cdef real *sketch = self.sketches + <Py_ssize_t> j * self.family.dim
+        cdef real *sketch = self.sketch_of(j)
         self.refresh_sketch(j, s)
         if self.cells is not None:
             codes[0] = self.cells.nearest(sketch, s)
@@ -210,6 +227,21 @@ cdef class LSHSelector(Selector):
             self.family.row_codes(self.rows, j, sketch, s.margin, codes)
             s.multiplications += self.family.code_cost
         self.dirty[j] = 0
+
+    cdef void explore(self, ActiveSet *out, Scratch *s) noexcept nogil:
+        """Add random nodes among those that are no candidates yet."""
+        cdef int32_t t, n = self.n_explored, at = 0, kept = 0
+        for t in range(n):
+            out.drawn[t] = rng_below(&s.rng, self.n_nodes)
+        n = kernels.sort(out.drawn, n, self.n_nodes, s.bits)
+        for t in range(n):
+            while at < out.n and out.idx[at] < out.drawn[t]:
+                at += 1
+            if at == out.n or out.idx[at] != out.drawn[t]:
+                out.drawn[kept] = out.drawn[t]
+                kept += 1
+        out.n_drawn = kept
+        merge(out, out.drawn, kept)
 
     cdef void complete(self, ActiveSet *out, Scratch *s) noexcept nogil:
         """Top up too few candidates with random nodes: n_active is obeyed exactly."""
@@ -227,6 +259,27 @@ cdef class LSHSelector(Selector):
             out.n += 1
         for t in range(out.n):
             s.hits[out.idx[t]] = 0
+
+
+cdef void merge(ActiveSet *out, const int32_t *ids, int32_t n) noexcept nogil:
+    """Merge some ascending nodes into the ascending candidates."""
+    cdef int32_t t = 0, r, missing = 0
+    for r in range(n):
+        while t < out.n and out.idx[t] < ids[r]:
+            t += 1
+        missing += t == out.n or out.idx[t] != ids[r]
+    # From the back and in place.
+    t, r = out.n - 1, n - 1
+    out.n += missing
+    while missing > 0:
+        if t >= 0 and out.idx[t] >= ids[r]:
+            r -= out.idx[t] == ids[r]
+            out.idx[t + missing] = out.idx[t]
+            t -= 1
+        else:
+            out.idx[t + missing] = ids[r]
+            r -= 1
+            missing -= 1
 
 
 cdef class Ranking:
@@ -250,19 +303,22 @@ cdef class Cascade(Ranking):
     cdef void propose(self, LSHSelector lsh, LayerBuffers *buf, Scratch *s) noexcept nogil:
         cdef int32_t n, t, wanted = lsh.short_list, dim = lsh.family.dim
         cdef int32_t *ids = NULL
-        if lsh.index is None:
+        if lsh.cells is not None:
+            lsh.family.query(buf.sketch, s.query)
+            n, ids = lsh.cells.search(s.query, lsh.by_magnitude, s), s.ids
+        elif lsh.index is None:
             n = lsh.n_busy if s.training else lsh.n_nodes
             lsh.family.query(buf.sketch, s.query)
         else:
             n, ids = lsh.candidates(buf, s), s.ids
             for t in range(n):
                 s.hits[ids[t]] = 0
-        if n > wanted:
+        if n > wanted and lsh.cells is None:
             kernels.row_dots(lsh.sketches, ids, n, dim, s.query, s.score)
             s.multiplications += <int64_t> n * dim
-            if lsh.by_magnitude:
-                for t in range(n):
-                    s.score[t] = fabsf(s.score[t])
+        if n > wanted and lsh.by_magnitude:
+            for t in range(n):
+                s.score[t] = fabsf(s.score[t])
         buf.active.n = kernels.top(s.score, ids, n, wanted, s.key, buf.active.idx)
 
 

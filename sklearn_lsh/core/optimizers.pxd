@@ -23,6 +23,15 @@ cdef class Optimizer:
     cdef void move_together(
         self, const int32_t *ids, int32_t n, const Input *u, Scratch *s
     ) noexcept nogil
+    cdef bint is_by_feature(self) noexcept nogil
+    cdef void weigh(self, const real *delta, int32_t n, Input *u) noexcept nogil
+    cdef int32_t step_features(
+        self, SparseVec *x, const int32_t *ids, const real *delta, int32_t n, const Input *u,
+        Scratch *s
+    ) noexcept nogil
+    cdef void step_intercepts(
+        self, const int32_t *ids, const real *delta, int32_t n
+    ) noexcept nogil
 
 
 cdef class PerWeight(Optimizer):
@@ -45,3 +54,8 @@ cdef class Adagrad(PerWeight):
 
 cdef class RowwiseAdagrad(Optimizer):
     cdef real *row_squares
+
+
+cdef class FeaturewiseAdagrad(Optimizer):
+    cdef real *feature_squares          # (n_in,)
+    cdef real *intercept_squares        # (n_out,)

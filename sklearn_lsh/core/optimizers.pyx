@@ -10,7 +10,7 @@ from libc.math cimport fabsf, sqrtf
 
 from .kernels cimport kernels, lsh_step
 from .types cimport Input, Scratch, SparseVec, int32_t, real, reals
-from .weights cimport ByNode, WeightStore
+from .weights cimport ByFeature, ByNode, WeightStore
 
 # Gradients beyond this are refused: their squares still fit float32.
 cdef real LARGEST_GRADIENT = 1e18
@@ -39,8 +39,11 @@ cdef class Optimizer:
     auto_learning_rate = 0.01
     #: Whether inputs count less their mean.
     centres = False
-    #: State arrays with an axis of inputs, the second.
+    #: State arrays with an axis of inputs, the second; and those with an axis of nodes, the first.
     by_input = ()
+    by_node = ()
+    #: The rule for a first layer whose weights lie by feature; None where they must not.
+    by_feature = None
 
     def __init__(self, WeightStore store, state):
         self.store = store
@@ -56,6 +59,10 @@ cdef class Optimizer:
 
     cdef bint is_centred(self) noexcept nogil:
         """Whether updates subtract the mean input; needs a layer that knows it."""
+        return False
+
+    cdef bint is_by_feature(self) noexcept nogil:
+        """Whether rows are moved by ``step_features`` and ``step_intercepts``, not ``step``."""
         return False
 
     @staticmethod
@@ -124,6 +131,27 @@ cdef class Optimizer:
         """Update the weights of all nodes of a step, where they move by multiples of x."""
         pass
 
+    cdef void weigh(self, const real *delta, int32_t n, Input *u) noexcept nogil:
+        """Complete the description of an update: its gradient at the nodes."""
+        u.delta_norm2 = kernels.sum_squares(delta, n)
+        u.delta_largest = kernels.max_abs(delta, n)
+
+    cdef int32_t step_features(
+        self, SparseVec *x, const int32_t *ids, const real *delta, int32_t n, const Input *u,
+        Scratch *s
+    ) noexcept nogil:
+        """Update the weights from the features in x, part of an input and not dense.
+
+        Returns how many features were refused.
+        """
+        return 0
+
+    cdef void step_intercepts(
+        self, const int32_t *ids, const real *delta, int32_t n
+    ) noexcept nogil:
+        """Update the intercepts."""
+        pass
+
 
 cdef class PerWeight(Optimizer):
     """Base of the rules with state for every weight; the intercept is one more weight.
@@ -132,6 +160,7 @@ cdef class PerWeight(Optimizer):
     """
 
     by_input = ("state",)
+    by_node = ("state", "intercept_state")
 
     def __init__(self, ByNode store, state):
         Optimizer.__init__(self, store, state)
@@ -204,6 +233,70 @@ cdef class Adagrad(PerWeight):
         kernels.adagrad(s, x.idx, x.val, x.n, w, state)
 
 
+cdef class FeaturewiseAdagrad(Optimizer):
+    """One accumulator a feature: ``G += x^2 |delta|^2; w -= lr x delta / sqrt(0.1 + G)``.
+
+    For a first layer above wide sparse input, where most features are rare: what a node has
+    learned from the frequent ones must not shorten the steps of the others. As for the tables of
+    embeddings in Naumov et al. 2019 (DLRM), row-wise. Intercepts have accumulators of their own.
+    """
+
+    auto_learning_rate = 0.5
+    by_node = ("intercept_squares",)
+
+    def __init__(self, ByFeature store, state):
+        Optimizer.__init__(self, store, state)
+        self.feature_squares = reals(state["feature_squares"])
+        self.intercept_squares = reals(state["intercept_squares"])
+
+    cdef bint is_by_feature(self) noexcept nogil:
+        return True
+
+    @staticmethod
+    def state_shapes(n_out, n_in):
+        return {"feature_squares": (n_in,), "intercept_squares": (n_out,)}
+
+    cdef int32_t step_features(
+        self, SparseVec *x, const int32_t *ids, const real *delta, int32_t n, const Input *u,
+        Scratch *s
+    ) noexcept nogil:
+        cdef int32_t t, i, refused = 0
+        cdef real v, total, decay = 1 - self.learning_rate * self.alpha
+        cdef SparseVec step = x[0]
+        step.val = s.step
+        step.n_runs = 0
+        for t in range(x.n):
+            i, v = x.idx[t], x.val[t]
+            total = self.feature_squares[i] + v * v * u.delta_norm2
+            step.val[t] = self.learning_rate * v / sqrtf(total + ROW_START)
+            # The comparison is false for NaN.
+            if fabsf(v) * u.delta_largest < LARGEST_GRADIENT and self.store.admit(
+                i, fabsf(step.val[t]) * u.delta_largest
+            ):
+                self.feature_squares[i] = total
+                if decay != 1:
+                    self.store.shrink(i, decay)
+            else:
+                step.val[t] = 0
+                refused += 1
+        self.store.subtract(ids, delta, n, &step, s)
+        return refused
+
+    cdef void step_intercepts(
+        self, const int32_t *ids, const real *delta, int32_t n
+    ) noexcept nogil:
+        cdef real *intercepts = self.store.intercepts
+        cdef int32_t t, j
+        cdef real step, total
+        for t in range(n):
+            j = ids[t]
+            total = self.intercept_squares[j] + delta[t] * delta[t]
+            step = self.learning_rate * delta[t] / sqrtf(total + ROW_START)
+            if fabsf(intercepts[j] - step) < LARGEST_GRADIENT:
+                self.intercept_squares[j] = total
+                intercepts[j] -= step
+
+
 cdef class RowwiseAdagrad(Optimizer):
     """One accumulator a neuron, no momentum: ``G += |g|^2; w -= lr g / sqrt(0.1 + G)``.
 
@@ -218,6 +311,8 @@ cdef class RowwiseAdagrad(Optimizer):
 
     auto_learning_rate = 0.5
     centres = True
+    by_node = ("row_squares",)
+    by_feature = FeaturewiseAdagrad
 
     def __init__(self, WeightStore store, state):
         Optimizer.__init__(self, store, state)

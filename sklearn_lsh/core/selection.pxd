@@ -6,6 +6,7 @@ cdef class Selector:
     cdef WeightStore store
     cdef readonly int32_t n_nodes
     cdef readonly int32_t n_active
+    cdef public int32_t n_judged        # of the exact top nodes, those that recall is about
     cdef public int32_t n_busy          # in training the other nodes are left out
     cdef readonly bint by_magnitude
 

@@ -4,7 +4,7 @@ A selector is one class and one line of SELECTIONS. Those that need no hashing a
 one that does is in lsh.pyx.
 """
 
-from libc.math cimport exp, expf, fabs, fabsf, log, sqrt
+from libc.math cimport INFINITY, exp, expf, fabs, fabsf, log, sqrt
 
 from .kernels cimport kernels
 from .types cimport (
@@ -31,7 +31,7 @@ cdef class Selector:
     def __init__(self, WeightStore store, n_active, by_magnitude):
         self.store = store
         self.n_nodes = self.n_busy = store.n_out
-        self.n_active = n_active
+        self.n_active = self.n_judged = n_active
         self.by_magnitude = by_magnitude
 
     def inference(self):
@@ -58,16 +58,26 @@ cdef class Selector:
         pass
 
     cdef void keep_best(self, ActiveSet *out, Scratch *s) noexcept nogil:
-        """Keep the n_active best candidates by activation."""
-        cdef int32_t t, n = out.n
+        """Keep the n_active best candidates by activation, those required among them.
+
+        Those drawn are kept besides.
+        """
+        cdef int32_t t, r = 0, d = 0, n = out.n, k = max(self.n_active, out.n_required)
         cdef real *rank = out.z
-        if n <= self.n_active:
+        k += out.n_drawn
+        if n <= k:
             return
-        if self.by_magnitude:
+        if self.by_magnitude or out.n_required > 0 or out.n_drawn > 0:
             rank = s.rank
             for t in range(n):
-                rank[t] = fabsf(out.z[t])
-        out.n = kernels.top(rank, NULL, n, self.n_active, s.key, s.chosen)
+                rank[t] = fabsf(out.z[t]) if self.by_magnitude else out.z[t]
+                if r < out.n_required and out.idx[t] == out.required[r]:
+                    rank[t] = INFINITY
+                    r += 1
+                elif d < out.n_drawn and out.idx[t] == out.drawn[d]:
+                    rank[t] = INFINITY
+                    d += 1
+        out.n = kernels.top(rank, NULL, n, k, s.key, s.chosen)
         for t in range(out.n):
             out.idx[t] = out.idx[s.chosen[t]]
             out.z[t] = out.z[s.chosen[t]]

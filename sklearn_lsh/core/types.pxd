@@ -46,12 +46,18 @@ cdef struct RunBuffer:
 # What a selector fills: the nodes it proposes, and of them those it chose, in ascending order;
 # and their pre-activations, which the layer computes in between.
 # gain scales the activations (dropout's test-time factors); used where has_gain.
+# required are nodes, ascending, that are chosen in any case: an output layer's true labels; so are
+# those drawn at random, which stand for all that were not found.
 cdef struct ActiveSet:
     int32_t *idx
     real *z
     real *gain
     int32_t n
     bint has_gain
+    const int32_t *required
+    int32_t n_required
+    int32_t *drawn
+    int32_t n_drawn
 
 
 # The input of an update, with what every row's step needs to know of it.
@@ -60,6 +66,8 @@ cdef struct Input:
     real largest        # no magnitude of it, or of the intercept's input, is larger
     real intercept_input
     real squared_norm   # the intercept's input included; of the centred input where it counts
+    real delta_norm2    # of the gradient at the nodes, where rows are moved feature by feature
+    real delta_largest
 
 
 # One layer's share of an example, alive from its forward pass to its update.
@@ -94,6 +102,8 @@ cdef struct Scratch:
     int32_t *chosen
     int32_t *hits           # per node: in how many buckets it was met (zero between uses)
     uint64_t *bits          # a bit a node (zero between uses)
+    real *step              # as long as a row of the first layer's input, as is step_idx
+    int32_t *step_idx
     real *query             # as long as the longest sketch
     real *margin            # as long as all planes of a layer and a sketch
     int32_t *codes          # as many as one query looks up

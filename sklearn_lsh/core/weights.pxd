@@ -12,7 +12,7 @@ cdef class WeightStore:
     cdef real *shift            # (n_out,); zeros where there is no mean
     cdef real *mean             # (n_in,): the mean input that updates subtract, or NULL
     cdef real mean_norm2, mean_largest
-    cdef real *bound            # (n_out,): no |weight| of the node or its intercept exceeds it
+    cdef real *bound            # a unit: no |weight| of the node or its intercept exceeds it
     cdef readonly object bounds  # the array of it
 
     cdef void activations(
@@ -43,3 +43,7 @@ cdef class ByInput(WeightStore):
     cdef void over_nodes(
         self, SparseVec *v, const int32_t *ids, int32_t n, Scratch *s
     ) noexcept nogil
+
+
+cdef class ByFeature(ByInput):
+    pass

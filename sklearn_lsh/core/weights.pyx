@@ -2,7 +2,8 @@
 
 By node, a row of fan-in weights for each: what a few nodes touch of all inputs is few rows. By
 input, a row of a weight to every node for each: what all nodes read of a few inputs is few rows,
-each from end to end. A store is one class.
+each from end to end. By feature is the same for a first layer above wide sparse input, where a
+row is the unit of updates, too. A store is one class.
 
 Two changes of all weights of a node are lazy, a scalar per node each, and are folded in when a
 pass ends: weight decay, as a factor, and the multiple of the mean input that centred updates have
@@ -43,7 +44,7 @@ cdef class WeightStore:
     def __init__(self, weights, intercepts, mean=None):
         n_out = len(intercepts)
         scale, shift = np.ones(n_out, np.float32), np.zeros(n_out, np.float32)
-        bound = np.full(n_out, np.inf, np.float32)
+        bound = np.full(self.n_units(weights, n_out), np.inf, np.float32)
         self.arrays = (weights, intercepts, mean, scale, shift)
         self.bounds = bound
         self.n_out, self.n_in = self.view(weights, n_out).shape
@@ -62,6 +63,11 @@ cdef class WeightStore:
 
     #: Nodes whose weights must be visited together for the processor to read ahead.
     nodes_to_read_ahead = 1
+
+    @staticmethod
+    def n_units(weights, n_out):
+        """How many there are of what updates are divided by and bounds are kept for: nodes."""
+        return n_out
 
     @staticmethod
     def shape(n_out, n_in):
@@ -328,3 +334,36 @@ cdef class ByInput(WeightStore):
         for i in range(self.n_in):
             m = max(m, fabsf(self.weights[<Py_ssize_t> i * self.stride + j]))
         return m
+
+
+cdef class ByFeature(ByInput):
+    """By input, and nothing lazy: updates, decay and bounds are a feature's, not a node's."""
+
+    @staticmethod
+    def n_units(weights, n_out):
+        return len(weights)
+
+    cdef real largest(self, int32_t j) noexcept nogil:
+        return kernels.max_abs(self.weights + <Py_ssize_t> j * self.stride, self.n_out)
+
+    cdef bint admit(self, int32_t j, real step) noexcept nogil:
+        cdef real bound = self.bound[j] + step
+        CHECK(0 <= j < self.n_in, "feature index")
+        if not bound < LIMIT:
+            bound = self.largest(j) + step
+            if not bound < LIMIT:
+                return False
+        self.bound[j] = bound
+        return True
+
+    cdef void shrink(self, int32_t j, real factor) noexcept nogil:
+        cdef real *w = self.weights + <Py_ssize_t> j * self.stride
+        cdef int32_t t
+        for t in range(self.n_out):
+            w[t] *= factor
+
+    cdef void fold(self, int32_t j) noexcept nogil:
+        pass
+
+    def fold_all(self):
+        """Nothing is lazy here."""

@@ -42,5 +42,7 @@ cdef struct Arena:
 cdef class Workspace:
     cdef void *block
     cdef Space space
+    cdef Py_ssize_t n_labels
+    cdef Py_ssize_t n_listed            # how many outputs there is room for in a slot
     cdef size_t lay_out(self, char *base, object layers, Py_ssize_t n_slots) except 0
     cdef void lay_out_example(self, Example *example, Arena *arena, object layers)

@@ -31,9 +31,12 @@ cdef class Workspace:
     layers : list of Layer
     n_slots : int
         Examples that the thread holds at a time.
+    n_labels : int
+        That an example has at most.
     """
 
-    def __cinit__(self, layers, Py_ssize_t n_slots):
+    def __cinit__(self, layers, Py_ssize_t n_slots, Py_ssize_t n_labels=0):
+        self.n_labels = n_labels
         # The same walk twice: once to add up the bytes, once to hand them out.
         cdef size_t size = self.lay_out(NULL, layers, n_slots)
         self.block = calloc(size + 64, 1)
@@ -82,6 +85,9 @@ cdef class Workspace:
         self.space.scratch.chosen = <int32_t *> take(&arena, width, sizeof(int32_t))
         self.space.scratch.hits = <int32_t *> take(&arena, width, sizeof(int32_t))
         self.space.scratch.bits = <uint64_t *> take(&arena, width // 64 + 1, sizeof(uint64_t))
+        n_features = (<Layer> layers[0]).store.n_in
+        self.space.scratch.step = <real *> take(&arena, n_features, sizeof(real))
+        self.space.scratch.step_idx = <int32_t *> take(&arena, n_features, sizeof(int32_t))
         self.space.scratch.query = <real *> take(&arena, query, sizeof(real))
         self.space.scratch.margin = <real *> take(&arena, margin, sizeof(real))
         self.space.scratch.codes = <int32_t *> take(&arena, codes, sizeof(int32_t))
@@ -92,7 +98,7 @@ cdef class Workspace:
         cdef LayerBuffers unused
         cdef LayerBuffers *buf
         cdef Layer layer
-        cdef size_t sketch, n
+        cdef size_t sketch, drawn, n
         n_features = (<Layer> layers[0]).store.n_in
         example.layers = <LayerBuffers *> take(arena, len(layers), sizeof(LayerBuffers))
         example.row.idx = <int32_t *> take(arena, n_features, sizeof(int32_t))
@@ -100,15 +106,22 @@ cdef class Workspace:
         make_room(&example.row.runs, n_features, arena)
         for i, layer in enumerate(layers):
             n = layer.store.n_out
-            sketch = 0
+            sketch = drawn = 0
             if isinstance(layer.selector, LSHSelector):
                 sketch = sketch_length(layer.selector)
+                drawn = (<LSHSelector> layer.selector).n_explored
+                if layer.inference == "auto":
+                    # With the labels that an output layer adds to what it finds.
+                    n = min(n, (<LSHSelector> layer.selector).most_listed + self.n_labels + drawn)
+            self.n_listed = <Py_ssize_t> n  # at last the output layer's
             buf = &unused if arena.base == NULL else &example.layers[i]
             buf.active.idx = <int32_t *> take(arena, n, sizeof(int32_t))
             buf.active.z = <real *> take(arena, n, sizeof(real))
             buf.active.gain = <real *> take(arena, n, sizeof(real))
+            buf.active.drawn = <int32_t *> take(arena, drawn, sizeof(int32_t))
             buf.out_idx = <int32_t *> take(arena, n, sizeof(int32_t))
-            make_room(&buf.out_runs, n, arena)
+            # The outputs of the last layer are no layer's input.
+            make_room(&buf.out_runs, n if i + 1 < len(layers) else 0, arena)
             buf.out.val = <real *> take(arena, n, sizeof(real))
             buf.delta = <real *> take(arena, n, sizeof(real))
             buf.sketch = <real *> take(arena, sketch, sizeof(real))
@@ -116,7 +129,7 @@ cdef class Workspace:
 
 cdef void make_room(RunBuffer *runs, size_t width, Arena *arena):
     """For as many runs as a vector of so many coordinates can have, or is written as."""
-    runs.most = min(<int32_t> width // RUN + 1, MOST_RUNS)
+    runs.most = min(<int32_t> width // RUN + 1, MOST_RUNS) if width > 0 else 0
     runs.run = <int32_t *> take(arena, runs.most, sizeof(int32_t))
     runs.val = <real *> take(arena, runs.most * RUN, sizeof(real))
 

@@ -117,6 +117,28 @@ static inline int32_t trailing_zeros(uint64_t x)
 #endif
 }
 
+/* exp(x) for x <= 88, to 2 units in the last place; 0 is 1e-38. With x = n log 2 + r, |r| at most
+ * half of log 2, it is 2^n times a polynomial in r: the one of Cephes (S. Moshier), expf. */
+static inline float exponential(float x)
+{
+    const float round = 12582912.0f; /* 1.5 * 2^23: what is added to it loses its fraction */
+    float n, r, p, power;
+    int32_t bits;
+    x = x > -87.0f ? x : -87.0f;
+    n = (x * 1.44269504f + round) - round;
+    r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = (p * r) * r + r + 1.0f;
+    bits = ((int32_t) n + 127) << 23;
+    memcpy(&power, &bits, 4);
+    return p * power;
+}
+
 /* Floats as integers in the same order; NaN becomes the lowest, and -0 is 0. */
 static inline int32_t ordered(float x)
 {

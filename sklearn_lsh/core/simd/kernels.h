@@ -60,6 +60,10 @@ typedef struct {
      * apart; idx NULL: the first n */
     void (*row_sums)(const float *rows, int32_t stride, int32_t d, const int32_t *idx,
                      const float *val, int32_t n, float *out);
+    /* out[t] = exp(z[t] - highest), and their sum; no z is above highest */
+    double (*exponentials)(const float *z, float highest, int32_t n, float *out);
+    /* out[t] = 1 / (1 + exp(-z[t])), and the sum of log(1 + exp(z[t])) */
+    double (*sigmoids)(const float *z, int32_t n, float *out);
     float (*max_abs)(const float *x, int32_t n);
     float (*sum_squares)(const float *x, int32_t n);
     /* v = momentum v + lr g; w -= v, with state[i] = v */
@@ -73,8 +77,9 @@ typedef struct {
      * 0..n-1; key is scratch of n; out holds at least m and may be ids. */
     int32_t (*top)(const float *score, const int32_t *ids, int32_t n, int32_t m,
                    int32_t *key, int32_t *out);
-    /* Sort n distinct ids below n_nodes; bits has a bit for each node, all 0 before and after. */
-    void (*sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits);
+    /* Sort n ids below n_nodes and drop repeated ones; returns how many are left. bits has a bit
+     * for each node, all 0 before and after. */
+    int32_t (*sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits);
 } lsh_kernels;
 
 /* The table in use. Set once at import, and by the tests. */

@@ -216,6 +216,47 @@ static void LEVEL(row_sums)(const float *rows, int32_t stride, int32_t d, const 
         LEVEL(axpy)(val[t], NULL, rows + (int64_t) stride * (idx == NULL ? t : idx[t]), d, out);
 }
 
+/* Sums are made of blocks: of floats, short enough to be exact, and of blocks in double. */
+static double LEVEL(exponentials)(const float *z, float highest, int32_t n, float *out)
+{
+    double total = 0.0;
+    int32_t start, t;
+    for (start = 0; start < n; start += 256) {
+        const int32_t stop = n - start < 256 ? n : start + 256;
+        float s = 0.0f;
+        SIMD_SUM(s)
+        for (t = start; t < stop; t++) {
+            const float e = exponential(z[t] - highest);
+            out[t] = e;
+            s += e;
+        }
+        total += s;
+    }
+    return total;
+}
+
+static double LEVEL(sigmoids)(const float *z, int32_t n, float *out)
+{
+    double total = 0.0;
+    int32_t start, t;
+    for (start = 0; start < n; start += 32) {
+        const int32_t stop = n - start < 32 ? n : start + 32;
+        /* log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)), and one logarithm of the product. */
+        float s = 0.0f, factor[32];
+        double product = 1.0;
+        SIMD_SUM(s)
+        for (t = start; t < stop; t++) {
+            const float e = exponential(-fabsf(z[t])), f = 1.0f + e;
+            out[t] = (z[t] > 0.0f ? 1.0f : e) / f;
+            factor[t - start] = f;
+            s += z[t] > 0.0f ? z[t] : 0.0f;
+        }
+        for (t = start; t < stop; t++) product *= factor[t - start];
+        total += s + log(product);
+    }
+    return total;
+}
+
 static float LEVEL(max_abs)(const float *x, int32_t n)
 {
     float m = 0.0f;
@@ -362,7 +403,7 @@ static int32_t LEVEL(top)(const float *score, const int32_t *ids, int32_t n, int
     return kept;
 }
 
-static void LEVEL(sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits)
+static int32_t LEVEL(sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits)
 {
     int32_t word, t, kept = 0;
     for (t = 0; t < n; t++) bits[ids[t] >> 6] |= (uint64_t) 1 << (ids[t] & 63);
@@ -371,11 +412,12 @@ static void LEVEL(sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits
         bits[word] = 0;
         for (; set; set &= set - 1) ids[kept++] = (word << 6) + trailing_zeros(set);
     }
+    return kept;
 }
 
 static const lsh_kernels LEVEL(table) = {
     LEVEL_NAME, LEVEL(dot), LEVEL(gather_dots), LEVEL(run_dots), LEVEL(axpy), LEVEL(find_runs),
     LEVEL(run_axpy), LEVEL(run_outer), LEVEL(run_pull_back), LEVEL(pull_back), LEVEL(row_dots),
-    LEVEL(row_sums), LEVEL(max_abs), LEVEL(sum_squares), LEVEL(sgd), LEVEL(adagrad), LEVEL(top),
+    LEVEL(row_sums), LEVEL(exponentials), LEVEL(sigmoids), LEVEL(max_abs), LEVEL(sum_squares), LEVEL(sgd), LEVEL(adagrad), LEVEL(top),
     LEVEL(sort),
 };

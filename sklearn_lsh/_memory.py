@@ -1,0 +1,81 @@
+"""What a network takes, and whether there is room for it."""
+
+import os
+from pathlib import Path
+
+from .core.hashing import Subspace
+
+# Numbers that a layer keeps for a node in one slot of a workspace, and for all slots of a thread.
+SLOT_NUMBERS = 7
+THREAD_NUMBERS = 6
+
+
+def network_bytes(settings, n_threads=1, batch_size=1):
+    """The memory that a network takes in training, in bytes.
+
+    For each layer of ``n_out`` nodes over ``n_in`` inputs 4 ``n_out`` ``n_in`` for the weights,
+    and for the optimizer's state nothing with the default solver, 4 ``n_out`` ``n_in`` with
+    "sgd" and twice that with "adagrad". Where nodes are found by hashing, 4 ``d`` ``n_out`` for
+    sketches of ``d`` = 64 numbers, three times while hash functions are renewed, and 16
+    ``n_out`` for cells or, with ``hash_tables`` = ``L``, 12 ``L`` ``n_out`` for tables. A slot
+    of each thread takes 28 bytes a node of a layer, of a hashed output layer only a listed node;
+    a thread 24 bytes a node of the widest. Data and a few constants are not in it.
+
+    Parameters
+    ----------
+    settings : Settings
+    n_threads, batch_size : int
+
+    Returns
+    -------
+    n_bytes : int
+    """
+    total = widest = 0
+    n_slots = -(-batch_size // n_threads) * n_threads
+    for index, ((n_out, n_in), store, rule) in enumerate(
+        zip(settings.shapes, settings.stores, settings.rules, strict=True)
+    ):
+        rows, columns = store.shape(n_out, n_in)
+        total += 4 * rows * columns + 24 * n_out
+        for shape in rule.state_shapes(n_out, n_in).values():
+            size = 4
+            for length in shape:
+                size *= length
+            total += size
+        if settings.hashes(index):
+            tables = 1 if settings.hash_search[index] != "tables" else settings.hash_tables
+            total += n_out * (3 * 4 * max(Subspace.lengths) + 16 * tables)
+        total += 4 * SLOT_NUMBERS * n_slots * settings.most_listed(index)
+        widest = max(widest, n_out)
+    return total + 4 * THREAD_NUMBERS * n_threads * widest + 8 * n_slots * settings.n_features
+
+
+def available_bytes():
+    """Memory that can still be had, as far as the system says; None if it does not."""
+    known = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        known += [1024 * int(line.split()[1]) for line in lines if "MemAvailable" in line]
+    except OSError:
+        if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+            known.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    try:  # a container's limit
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = Path("/sys/fs/cgroup/memory.current").read_text()
+        if limit != "max":
+            known.append(int(limit) - int(used))
+    except (OSError, ValueError):
+        pass
+    return min(known, default=None)
+
+
+def require(n_bytes, what):
+    """Raise MemoryError, before anything is allocated, if so much cannot be had."""
+    if n_bytes < 2**26:  # not worth asking
+        return
+    room = available_bytes()
+    if room is not None and n_bytes > room:
+        raise MemoryError(
+            f"{what} would take {n_bytes:,} bytes ({n_bytes / 2**30:.1f} GiB), and "
+            f"{max(0, room):,} are available"
+        )
