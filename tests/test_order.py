@@ -82,6 +82,18 @@ def fitted(x=X, y=Y, **params):
     return quick((120, 90), **params).fit(x, y)
 
 
+def clear_rows(estimator, k=20):
+    """Rows of whose exact top k relu nodes rounding decides none, in any hidden layer."""
+    out, clear = X, np.ones(len(X), bool)
+    for w, b in zip(estimator.coefs_[:-1], estimator.intercepts_[:-1], strict=True):
+        z = out @ w.astype(float) + b
+        ascending = np.sort(z, axis=1)
+        clear &= ascending[:, -k] - ascending[:, -k - 1] > 1e-5
+        out = np.where(z >= ascending[:, [-k]], np.maximum(z, 0), 0)
+    assert clear.mean() > 0.95
+    return clear
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize(
     "params",
@@ -94,13 +106,14 @@ def test_sorted_networks_compute_the_same(params, solver):
     network = estimator._network
     layers = network.state["layers"]
     layers[0]["visits"][:] = np.random.default_rng(0).integers(0, 50, 120)
+    clear = clear_rows(estimator)
     before = estimator.set_params(inference="exact").predict_proba(X)
     visits = [layer["visits"].copy() for layer in layers[:-1]]
     for index in (0, 1):
         network.sort_nodes(index)
         assert_array_equal(layers[index]["visits"], np.sort(visits[index])[::-1] // 2)
         assert_array_equal(visits[index][layers[index]["nodes"]] // 2, layers[index]["visits"])
-    assert_allclose(estimator.predict_proba(X), before, atol=1e-5)
+    assert_allclose(estimator.predict_proba(X)[clear], before[clear], atol=1e-5)
     for index in (0, 1):
         assert_sketches_follow_weights(estimator, index)
         if params["hash_search"] == "cells":
