@@ -99,12 +99,13 @@ default="lsh"
 
     solver : {"rowwise_adagrad", "adagrad", "sgd"}, default="rowwise_adagrad"
         Per-example updates: Adagrad with one accumulator a neuron and no momentum, centred
-        in the first layer; the paper's per-weight Adagrad with momentum; gradient descent
-        with momentum.
+        in the first layer (above wide sparse input one a feature, and not centred); the
+        paper's per-weight Adagrad with momentum; gradient descent with momentum.
 
     alpha : float, default=0.0
         L2 penalty as decoupled weight decay: before a node's update its weights (all of
-        them, not the intercept) shrink by ``1 - learning_rate * alpha``, applied lazily.
+        them, not the intercept) shrink by ``1 - learning_rate * alpha``, applied lazily. Above
+        wide sparse input it is the weights of a feature that shrink before its update.
 
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
         Schedule, with the meaning it has in :class:`~sklearn.neural_network.MLPClassifier`:

@@ -8,7 +8,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
-from .core.engine import Targets
+from .core.outputs import Targets
 
 # More classes than this may be too rare to be stratified by.
 MANY_CLASSES = 100
@@ -112,6 +112,12 @@ class Labels:
             return weight[np.searchsorted(present, y)]
         n_rows, counts = len(indptr) - 1, np.bincount(indices, minlength=len(self.classes))
         if isinstance(class_weight, dict):
+            unknown = set(class_weight).difference(range(len(self.classes)))
+            if unknown:
+                raise ValueError(
+                    f"class_weight names labels that are not 0 to {len(self.classes) - 1}: "
+                    f"{sorted(unknown, key=str)[:5]}"
+                )
             weight = np.ones(len(self.classes))
             weight[list(class_weight)] = list(class_weight.values())
         else:

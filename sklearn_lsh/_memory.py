@@ -1,6 +1,7 @@
 """What a network takes, and whether there is room for it."""
 
 import os
+from math import prod
 from pathlib import Path
 
 from .core.hashing import Subspace
@@ -13,13 +14,7 @@ THREAD_NUMBERS = 6
 def network_bytes(settings, n_threads=1, batch_size=1):
     """The memory that a network takes in training, in bytes.
 
-    For each layer of ``n_out`` nodes over ``n_in`` inputs 4 ``n_out`` ``n_in`` for the weights,
-    and for the optimizer's state nothing with the default solver, 4 ``n_out`` ``n_in`` with
-    "sgd" and twice that with "adagrad". Where nodes are found by hashing, 4 ``d`` ``n_out`` for
-    sketches of ``d`` = 64 numbers, three times while hash functions are renewed, and 16
-    ``n_out`` for cells or, with ``hash_tables`` = ``L``, 12 ``L`` ``n_out`` for tables. A slot
-    of each thread takes 28 bytes a node of a layer, of a hashed output layer only a listed node;
-    a thread 24 bytes a node of the widest. Data and a few constants are not in it.
+    The formula is stated in doc/many_classes. Data and a few constants are not in it.
 
     Parameters
     ----------
@@ -37,11 +32,7 @@ def network_bytes(settings, n_threads=1, batch_size=1):
     ):
         rows, columns = store.shape(n_out, n_in)
         total += 4 * rows * columns + 24 * n_out
-        for shape in rule.state_shapes(n_out, n_in).values():
-            size = 4
-            for length in shape:
-                size *= length
-            total += size
+        total += sum(4 * prod(shape) for shape in rule.state_shapes(n_out, n_in).values())
         if settings.hashes(index):
             tables = 1 if settings.hash_search[index] != "tables" else settings.hash_tables
             total += n_out * (3 * 4 * max(Subspace.lengths) + 16 * tables)

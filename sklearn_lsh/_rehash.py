@@ -159,13 +159,17 @@ class Rehasher:
             clock["encode_at"] = max(clock["encode_at"], seen + FIRST_ENCODING)
 
     def end(self):
-        """Re-encode what the end of a pass asks for, so that codes match the weights.
+        """Re-encode what moved, for a pass ends.
 
-        Many classes in cells may wait: their sketches match the weights, and are what counts.
+        Very many classes in cells may wait: their sketches, which rank them, follow the weights
+        by themselves if the solver is linear.
         """
-        self.settle([index for index in self.hashed if index < self.network.engine.n_hidden or (
-            self.network.engine.layers[index].selector.cells is None
-        )])
+        self.settle([index for index in self.hashed if not self._may_wait(index)])
+
+    def _may_wait(self, index):
+        layer = self.network.engine.layers[index]
+        is_output = index == self.network.engine.n_hidden
+        return is_output and layer.selector.cells is not None and layer.optimizer.linear
 
     def settle(self, layers=None):
         """Re-encode every row of some layers, or all, that moved since its code was computed."""

@@ -75,6 +75,26 @@ class Layer:
             self.rule.update(self, j, d, *inputs)
 
 
+class LayerByFeature(Layer):
+    """A first layer above wide sparse input: an accumulator a feature, and one an intercept."""
+
+    def __init__(self, weights, intercepts, activation, rule, feature_squares, intercept_squares):
+        super().__init__(weights, intercepts, activation, rule)
+        self.feature_squares = np.array(feature_squares, np.float64)
+        self.intercept_squares = np.array(intercept_squares, np.float64)
+
+    def update(self, inputs, nodes, delta):
+        lr, alpha = self.rule.lr, self.rule.alpha
+        if not len(nodes):
+            return
+        for i, value in zip(*inputs, strict=True):
+            self.w[:, i] *= 1 - lr * alpha
+            self.feature_squares[i] += value**2 * (delta @ delta)
+            self.w[nodes, i] -= lr * value * delta / np.sqrt(self.feature_squares[i] + 0.1)
+        self.intercept_squares[nodes] += delta**2
+        self.b[nodes] -= lr * delta / np.sqrt(self.intercept_squares[nodes] + 0.1)
+
+
 class Network:
     """Layers and a loss. ``active`` lists the selected nodes of each hidden layer."""
 

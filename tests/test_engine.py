@@ -13,8 +13,9 @@ from test_hashing import assert_codes_follow_weights, assert_sketches_follow_wei
 
 from sklearn_lsh import LSHMLPClassifier
 from sklearn_lsh._data import as_rows
-from sklearn_lsh.core.engine import OPENMP, Targets
+from sklearn_lsh.core.engine import OPENMP
 from sklearn_lsh.core.optimizers import SOLVERS
+from sklearn_lsh.core.outputs import Targets
 from sklearn_lsh.core.selection import SELECTIONS
 
 X, Y = digits()

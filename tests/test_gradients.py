@@ -38,6 +38,9 @@ def twin(estimator):
         elif settings.solver == "adagrad":
             pairs = np.concatenate([state["state"], state["intercept_state"][:, None]], axis=1)
             rule.v, rule.total = np.moveaxis(pairs.astype(float), -1, 0).copy()
+        elif "feature_squares" in state:
+            layers.append(reference.LayerByFeature(w, b, activation, rule, **state))
+            continue
         else:
             rule.total = state["row_squares"].astype(float)
             rule.mean = layer.get("mean", 0.0)

@@ -10,6 +10,8 @@ from problems import digits, quick, same_model
 from scipy.sparse import csr_array, csr_matrix, issparse
 from sklearn.base import clone
 from sklearn.datasets import make_multilabel_classification
+from test_gradients import WARM_UP, selected_by, twin
+from test_hashing import sketches_of
 
 from sklearn_lsh import LSHMLPClassifier, _memory
 from sklearn_lsh._memory import network_bytes
@@ -277,6 +279,26 @@ def test_class_weights():
     assert_array_equal(one.coefs_[0], other.coefs_[0])
 
 
+@pytest.mark.parametrize("label", [-1, 5, "spam"])
+def test_weights_of_unknown_labels(label):
+    rows, labels = make_multilabel_classification(50, 20, n_classes=5, random_state=0)
+    estimator = quick(class_weight={1: 2.0, label: 3.0})
+    with pytest.raises(ValueError, match="labels that are not 0 to 4"):
+        estimator.fit(rows, labels)
+    assert not hasattr(estimator, "classes_")
+
+
+@pytest.mark.parametrize("solver, wait", [("rowwise_adagrad", True), ("adagrad", False)])
+def test_sketches_match_the_weights_when_a_pass_ends(solver, wait):
+    """Cells of many classes may wait to be filed, not what ranks them."""
+    estimator = wide(hash_search="cells", solver=solver, learning_rate_init=0.05).fit(X, Y)
+    layer = estimator._network.state["layers"][-1]
+    family, sketches = layer["hashing"]["family"], sketches_of(layer["hashing"])
+    expected = reference.sketches(family, layer["weights"], layer["intercepts"])
+    assert_allclose(sketches, expected, atol=1e-4 * np.abs(expected).max())
+    assert layer["hashing"]["dirty"].any() == wait
+
+
 def test_unknown_or_misshapen_targets_are_refused_before_anything_changes():
     estimator = wide(max_iter=1).fit(X, LABELS)
     before = pickle.dumps(estimator)
@@ -369,6 +391,31 @@ def test_wide_sparse_input_lies_by_feature():
     assert estimator._network.state["layers"][0]["weights"].shape == (N_FEATURES, 32)
     dense = wide(max_iter=1).fit(X.toarray(), Y)
     assert same_model(estimator, dense)  # what counts are the values, not how they are stored
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.05])
+@pytest.mark.parametrize("sizes, k", [((32,), 1.0), ((33, 20), 1.0), ((90,), 10), ((), 1.0)])
+def test_steps_by_feature(sizes, k, alpha):
+    """Against NumPy: dense and sparse hidden layers, none, odd widths, decay, a full row."""
+    rows = np.vstack([X[:60].toarray(), np.ones((2, N_FEATURES)) / 40])
+    y = np.append(Y[:60] % 7, [0, 1])
+    estimator = wide(
+        hidden_layer_sizes=sizes, active_fraction=k if sizes else "auto", output_active=None,
+        learning_rate_init=0.2, alpha=alpha, max_iter=1,
+    )
+    estimator.partial_fit(rows[:WARM_UP], y[:WARM_UP], classes=np.arange(7))
+    assert estimator._network.settings.by_input[0]
+    oracle, start = twin(estimator), [w.copy() for w in estimator.coefs_]
+    for i in range(WARM_UP, len(y)):
+        estimator.partial_fit(rows[[i]], y[[i]])
+        loss = oracle.step(rows[i].astype(np.float32), [y[i]], selected_by(estimator))
+        assert_allclose(estimator.loss_, loss, rtol=1e-3)
+    for layer, w, b, w0 in zip(
+        oracle.layers, estimator.coefs_, estimator.intercepts_, start, strict=True
+    ):
+        atol = 1e-3 * np.abs(layer.w.T - w0).max()
+        assert_allclose(w.T, layer.w, rtol=2e-4, atol=atol)
+        assert_allclose(b, layer.b, rtol=2e-4, atol=atol)
 
 
 def test_rows_with_most_features_set_are_learned_from_as_well():

@@ -132,3 +132,16 @@ def test_overflowing_outputs_score_nothing(paper):
     assert scored(clf, X / 16, y) == 0
     with pytest.raises(ValueError, match="features"):
         scored(clf, X[:, :3], y)
+
+
+def test_networks_that_search_in_another_way_keep_their_weights(paper):
+    """As selection_cost.py and theory.py compare ways to search."""
+    data = load("digits", 400, 100)
+    clf = LSHMLPClassifier((120,), active_fraction=20, max_iter=2, tol=0, random_state=0)
+    clf.fit(data.X_train, data.y_train)
+    searching = paper("selection_cost").searching
+    for search in ("scan", "cells", "exact"):
+        other = searching(clf, data, search)
+        for one, same in zip(other.coefs_, clf.coefs_, strict=True):
+            np.testing.assert_array_equal(one, same)
+        assert other.score(data.X_test, data.y_test) > 0.7

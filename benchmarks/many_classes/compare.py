@@ -2,8 +2,8 @@
 
 Each peer is a process of its own, one after the other, on the same rows: precision at 1, 3 and
 5, seconds of training, microseconds a row of prediction, peak memory (of the whole process,
-imports and data included) and size of the model. Ratios are against the first peer; above 1 it
-is the better. Missing libraries are skipped. ``--set`` gives a peer its settings.
+imports and data included) and size of the model. Ratios are over the first peer's; above 1 that
+one is the faster. Missing libraries are skipped. ``--set`` gives a peer its settings.
 
     python benchmarks/many_classes/compare.py delicious
     python benchmarks/many_classes/compare.py debian_deps --peers omikuji napkinxc

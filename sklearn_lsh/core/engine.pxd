@@ -1,26 +1,9 @@
 from .layer cimport Layer
 from .losses cimport Loss
+from .outputs cimport Best, Targets
 from .rows cimport Rows
-from .types cimport ActiveSet, Scratch, SparseVec, int32_t, int64_t, real, uint64_t
+from .types cimport Scratch, SparseVec, int32_t, int64_t, uint64_t
 from .workspace cimport Example, Space
-
-
-cdef class Targets:
-    cdef object arrays
-    cdef const int64_t *indptr
-    cdef const int32_t *labels
-    cdef const real *sample_weight
-    cdef readonly int32_t most_labels
-    cdef readonly object weights
-    cdef void require(self, Py_ssize_t i, ActiveSet *out) noexcept nogil
-
-
-# Where the best classes of rows from start on go: (n_rows, k) each, best first.
-cdef struct Best:
-    Py_ssize_t start
-    int32_t k
-    int32_t *ids
-    double *p
 
 
 # What a pass over examples needs to know of all of them.

@@ -37,10 +37,9 @@ cdef class LSHSelector(Selector):
     ranking : Ranking
     arrays : dict
         ``sketches`` (n_nodes, dim) float32, in slots where there are cells, and ``dirty``
-        (n_nodes,) uint8, owned by the caller,
-        ``short_list``, how many candidates the cascade ranks by exact activation,
-        ``most_listed``, how many there may be, and ``n_explored``, random ones that are active in
-        training besides.
+        (n_nodes,) uint8, owned by the caller; ``short_list``, how many candidates the cascade
+        ranks by exact activation; ``most_listed``, how many they may become at a renewal;
+        ``n_explored``, random nodes that are active in training besides.
     """
 
     proposes_all = False
