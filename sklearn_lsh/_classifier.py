@@ -57,6 +57,13 @@ default="lsh"
         sequence has one entry for each hidden layer. "auto" is 5 %, but at least 50 nodes.
         Without effect where ``selection="all"``.
 
+    active_threshold : {"soft", "hard"}, default="soft"
+        What an active relu node outputs where the nodes with the largest activations are active
+        ("winner_take_all"; "lsh" with the ranking "cascade"): what its activation has more than
+        that of the least active node, so that a node's output grows from 0 as it becomes active,
+        and one that hashing misses near the threshold is missed little; or the activation, as in
+        [1]_ and [4]_. The threshold is a constant to the gradient.
+
     output_active : int, float or None, default=None
         For many classes: how many of them, or which share in (0, 1], the output layer computes
         for an example. They are found by hashing, as the nodes of hidden layers are, and in
@@ -241,6 +248,7 @@ default="lsh"
             Interval(Integral, 1, None, closed="left"),
             "array-like",
         ],
+        "active_threshold": [StrOptions({"soft", "hard"})],
         "output_active": [
             None,
             Interval(RealNotInt, 0, 1, closed="right"),
@@ -283,6 +291,7 @@ default="lsh"
         *,
         selection="lsh",
         active_fraction="auto",
+        active_threshold="soft",
         output_active=None,
         inference="auto",
         hash_family="subspace",
@@ -315,6 +324,7 @@ default="lsh"
         self.activation = activation
         self.selection = selection
         self.active_fraction = active_fraction
+        self.active_threshold = active_threshold
         self.output_active = output_active
         self.inference = inference
         self.hash_family = hash_family

@@ -21,7 +21,7 @@ from .core.selection import SELECTIONS, AllNodes, WinnerTakeAll
 from .core.tables import CodeScan, HashTables
 from .core.weights import ByFeature, ByInput, ByNode
 
-FORMAT = 5
+FORMAT = 6
 
 # Rank by magnitude where a strongly negative pre-activation is as active as a positive one.
 RANKED_BY_MAGNITUDE = ("tanh", "identity")
@@ -46,6 +46,7 @@ CROWDED = 16
 class Settings:
     """What a network is, in builtins. Per-layer values are tuples, the output layer's last.
 
+    ``soft_threshold``: what hidden nodes output is what they have more than the least active.
     ``by_input`` says how the weights of each layer lie in memory (see core.weights); in the first
     one it means by feature. Layers whose ``hash_search`` is "exact" are not hashed.
     """
@@ -57,6 +58,7 @@ class Settings:
     loss: str
     selection: str
     n_active: tuple
+    soft_threshold: bool
     solver: str
     hash_family: str
     hash_search: tuple
@@ -225,6 +227,7 @@ class Network:
                 k = settings.n_active[index]
                 selector.n_judged = min(k, max(FEWEST_JUDGED, k // JUDGED))
             selector.n_busy = arrays.get("busy", n_out)
+            selector.soft = settings.soft_threshold and not is_output
             activation = "identity" if is_output else settings.activation
             optimizer = settings.rules[index](store, arrays["optimizer"])
             layers.append(

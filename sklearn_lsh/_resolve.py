@@ -63,6 +63,7 @@ def resolve_settings(params, n_features, n_outputs, loss, entries=np.inf):
         loss=loss,
         selection=params["selection"],
         n_active=n_active,
+        soft_threshold=resolve_threshold(params),
         solver=params["solver"],
         hash_family=params["hash_family"],
         hash_search=searches,
@@ -112,6 +113,14 @@ def _active_nodes(given, size):
         "active_fraction must be 'auto', a share in (0, 1], a number of nodes from 1 to the "
         f"layer's {size}, or a sequence of these; got {given!r}"
     )
+
+
+def resolve_threshold(params):
+    """Whether outputs are relative to the least active node: where nodes are ranked by them."""
+    ranked = params["selection"] == "winner_take_all" or (
+        params["selection"] == "lsh" and params["hash_ranking"] == "cascade"
+    )
+    return params["active_threshold"] == "soft" and params["activation"] == "relu" and ranked
 
 
 def resolve_output_active(output_active, n_outputs):

@@ -50,6 +50,9 @@ def loss_and_delta(z, labels, loss):
 class Layer:
     """One layer: ``forward`` remembers what ``backward`` needs."""
 
+    #: Whether the least of the active nodes' activations is subtracted from all.
+    soft = False
+
     def __init__(self, weights, intercepts, activation, rule):
         self.w, self.b = np.array(weights, np.float64), np.array(intercepts, np.float64)
         self.activation, self.rule = activation, rule
@@ -57,7 +60,10 @@ class Layer:
     def forward(self, inputs, active):
         idx, val = self.inputs = inputs
         function, _ = ACTIVATIONS[self.activation]
-        a = function(self.w[np.ix_(active, idx)] @ val + self.b[active])
+        z = self.w[np.ix_(active, idx)] @ val + self.b[active]
+        if self.soft and 0 < len(z) < len(self.b):
+            z -= max(0, z.min())
+        a = function(z)
         # A relu node at zero is as good as not active: no output, no gradient, no decay.
         kept = a > 0 if self.activation == "relu" else np.ones(len(a), bool)
         self.outputs = active[kept], a[kept]

@@ -45,6 +45,8 @@ def twin(estimator):
             rule.total = state["row_squares"].astype(float)
             rule.mean = layer.get("mean", 0.0)
         layers.append(reference.Layer(w, b, activation, rule))
+    for layer in layers[:-1]:
+        layer.soft = settings.soft_threshold
     return reference.Network(layers, settings.loss)
 
 
@@ -109,6 +111,19 @@ def test_every_selection_shares_the_step(selection, solver):
     X, y = digits()
     estimator = stepper(selection=selection, solver=solver, hidden_layer_sizes=(120, 90))
     assert_steps_agree(estimator, X, y)
+
+
+@pytest.mark.parametrize("hash_search", ["auto", "scan", "tables"])
+@pytest.mark.parametrize("threshold", ["soft", "hard"])
+def test_thresholds(threshold, hash_search):
+    """Soft is what the other tests of relu networks compare, hard what the paper has."""
+    X, y = digits()
+    estimator = stepper(
+        active_threshold=threshold, hash_search=hash_search, hidden_layer_sizes=(120, 90),
+        solver="rowwise_adagrad",
+    )
+    assert_steps_agree(estimator, X, y)
+    assert twin(estimator).layers[0].soft == (threshold == "soft")
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

@@ -23,6 +23,7 @@ def build(seed, rows, weights, intercepts, **settings):
     defaults = {
         "n_features": weights.shape[1], "hidden_layer_sizes": (len(weights),), "n_outputs": 1,
         "activation": "relu", "loss": "sigmoid", "selection": "lsh", "n_active": (1,),
+        "soft_threshold": False,
         "solver": "sgd", "hash_family": "simple_lsh", "hash_search": "tables",
         "hash_ranking": "union", "hash_bits": (4,), "hash_tables": 5, "hash_probes": 1,
         "by_input": (False, False),

@@ -169,6 +169,47 @@ def test_inference(selection, inference):
         assert active_set_recall(estimator, X[:50])[0] == 1
 
 
+@pytest.mark.parametrize("selection", ["lsh", "winner_take_all"])
+def test_soft_outputs_change_little_where_the_active_set_changes(selection):
+    """Ten times smaller steps of the input make ten times smaller steps of what is predicted.
+
+    Hard, they do not: it jumps.
+    """
+    largest = {}
+    for threshold in ("soft", "hard"):
+        estimator = quick(selection=selection, active_threshold=threshold, inference="exact")
+        estimator.fit(X, Y)
+        for n in (401, 4001):
+            way = np.linspace(0, 1, n)[:, None]
+            path = (1 - way) * X[0] + way * X[1]
+            steps = np.diff(estimator.predict_proba(path), axis=0)
+            largest[threshold, n] = np.abs(steps).max()
+        (sets,) = active_sets(estimator, path)
+        assert (sets[1:] != sets[:-1]).nnz > 20  # nodes that come or go
+    assert largest["soft", 4001] < 0.2 * largest["soft", 401]
+    assert largest["hard", 4001] > 0.7 * largest["hard", 401]
+
+
+@pytest.mark.parametrize(
+    ("same", "params"),
+    [
+        (False, {"selection": "winner_take_all"}),
+        (False, {}),
+        (True, {"selection": "dropout"}),
+        (True, {"selection": "all"}),
+        (True, {"hash_ranking": "union"}),
+        (True, {"activation": "tanh"}),
+        (True, {"active_fraction": 1.0}),
+    ],
+)
+def test_the_threshold_is_of_nodes_ranked_by_relu(same, params):
+    soft, hard = (
+        quick(active_threshold=threshold, **params).fit(X, Y).predict_proba(X)
+        for threshold in ("soft", "hard")
+    )
+    assert same == np.array_equal(soft, hard)
+
+
 def test_dropout_scales_at_prediction():
     """All nodes, activations scaled by the share that was kept."""
     estimator = quick(selection="dropout").fit(X, Y)

@@ -4,6 +4,8 @@
 STYLES = {
     "lsh": ("#D55E00", "o", "hashing (LSH)"),
     "winner_take_all": ("#009E73", "s", "winner-take-all"),
+    "lsh_soft": ("#E69F00", "D", "hashing, soft threshold"),
+    "winner_take_all_soft": ("#56B4E9", "P", "winner-take-all, soft threshold"),
     "adaptive_dropout": ("#0072B2", "^", "adaptive dropout"),
     "dropout": ("#CC79A7", "v", "dropout"),
     "all": ("#000000", "", "standard network"),

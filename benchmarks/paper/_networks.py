@@ -35,13 +35,19 @@ class Asynchronous(LSHMLPClassifier):
 
 
 def network(config):
-    """The estimator that a configuration describes."""
+    """The estimator that a configuration describes.
+
+    Methods select hard, as the paper does and winner-take-all networks are known; with the
+    ending "_soft" as the library does unless told otherwise.
+    """
+    selection = config["method"].removesuffix("_soft")
     workers = config.get("workers", 1)
     threads = config.get("kind", "threads") == "threads"
     # Momentum is left to the solver that needs it: the paper's.
     clf = (LSHMLPClassifier if threads else Asynchronous)(
         (config["width"],) * config["depth"],
-        selection=config["method"],
+        selection=selection,
+        active_threshold="hard" if selection == config["method"] else "soft",
         active_fraction=config["share"],
         solver=config["solver"],
         learning_rate_init=config["learning_rate"],

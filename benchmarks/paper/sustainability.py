@@ -15,7 +15,10 @@ from _networks import TRAINED, network, rows, trained
 from _rates import Rates
 from _runs import EPOCHS, SETS, Results, execute, fullest, parse, parser
 
-METHODS = ("lsh", "winner_take_all", "adaptive_dropout", "dropout", "all")
+METHODS = (
+    "lsh", "winner_take_all", "lsh_soft", "winner_take_all_soft", "adaptive_dropout", "dropout",
+    "all",
+)
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9)
 KEY = ("set", "method", "depth", "share", "seed", "solver", "epochs", "learning_rate", "width",
        "n_train", "n_test")
@@ -47,7 +50,8 @@ def run(config):
 def cost(config):
     """Roughly what a run takes: hashing saves time only where little is active."""
     examples = {"mnist": 60, "norb": 24}.get(config["set"], 8)
-    share = {"lsh": min(1, 0.2 + 4 * config["share"]), "dropout": config["share"]}
+    hashed = min(1, 0.2 + 4 * config["share"])
+    share = {"lsh": hashed, "lsh_soft": hashed, "dropout": config["share"]}
     overhead = 0.15 if config["method"] != "adaptive_dropout" else 1.2
     return examples * config["epochs"] * (share.get(config["method"], 1) + overhead)
 

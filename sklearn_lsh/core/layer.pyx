@@ -65,6 +65,7 @@ cdef class Layer:
         else:
             exact = {"exact": WinnerTakeAll, "all": AllNodes}[kind]
             self.inference_selector = exact(self.store, chosen.n_active, chosen.by_magnitude)
+            self.inference_selector.soft = chosen.soft
         self.inference_kind = kind
 
     cdef void enter(self, SparseVec *x, Scratch *s) noexcept nogil:
@@ -106,7 +107,7 @@ cdef class Layer:
         self, bint inference, SparseVec *x, LayerBuffers *buf, Scratch *s
     ) noexcept nogil:
         """Put the nodes whose activations are needed into buf.active."""
-        buf.active.has_gain = False
+        buf.active.has_gain, buf.active.threshold = False, 0
         if inference:
             self.inference_selector.propose(x, buf, s)
         else:
@@ -131,7 +132,7 @@ cdef class Layer:
         else:
             self.selector.choose(&buf.active, s)
         for t in range(buf.active.n):
-            z = buf.active.z[t]
+            z = buf.active.z[t] - buf.active.threshold
             if self.activation == Activation.TANH:
                 z = tanhf(z)
             elif self.activation == Activation.LOGISTIC:

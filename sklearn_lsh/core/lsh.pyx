@@ -144,6 +144,7 @@ cdef class LSHSelector(Selector):
 
     cdef void choose(self, ActiveSet *out, Scratch *s) noexcept nogil:
         self.keep_best(out, s)
+        self.soften(out)
 
     cdef real* sketch_of(self, int32_t j) noexcept nogil:
         if self.place != NULL:

@@ -9,10 +9,12 @@ cdef class Selector:
     cdef public int32_t n_judged        # of the exact top nodes, those that recall is about
     cdef public int32_t n_busy          # in training the other nodes are left out
     cdef readonly bint by_magnitude
+    cdef public bint soft               # outputs are what nodes have more than the least active
 
     cdef void propose(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil
     cdef void choose(self, ActiveSet *out, Scratch *s) noexcept nogil
     cdef void keep_best(self, ActiveSet *out, Scratch *s) noexcept nogil
+    cdef void soften(self, ActiveSet *out) noexcept nogil
     cdef void rows_moved(
         self, const int32_t *ids, int32_t n, Move *move, LayerBuffers *buf,
         Scratch *s,

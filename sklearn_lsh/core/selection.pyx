@@ -82,6 +82,21 @@ cdef class Selector:
             out.idx[t] = out.idx[s.chosen[t]]
             out.z[t] = out.z[s.chosen[t]]
 
+    cdef void soften(self, ActiveSet *out) noexcept nogil:
+        """Subtract the least of the chosen activations from all, if it is positive.
+
+        Nodes then grow from 0 as they enter the active set. Hard, the network's output jumps
+        there, and two inputs that differ by little may be told apart by a jump.
+        """
+        cdef int32_t t
+        cdef real least
+        if not self.soft or out.n == 0 or self.n_active >= self.n_nodes:
+            return
+        least = out.z[0]
+        for t in range(out.n):
+            least = min(least, out.z[t])
+        out.threshold = max(<real> 0, least)
+
 
 cdef class AllNodes(Selector):
     """The standard network."""
@@ -92,6 +107,7 @@ cdef class WinnerTakeAll(Selector):
 
     cdef void choose(self, ActiveSet *out, Scratch *s) noexcept nogil:
         self.keep_best(out, s)
+        self.soften(out)
 
 
 cdef class Dropout(Selector):

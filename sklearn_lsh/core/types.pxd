@@ -46,6 +46,7 @@ cdef struct RunBuffer:
 # What a selector fills: the nodes it proposes, and of them those it chose, in ascending order;
 # and their pre-activations, which the layer computes in between.
 # gain scales the activations (dropout's test-time factors); used where has_gain.
+# threshold is subtracted from all pre-activations: a node becomes active with the output 0.
 # required are nodes, ascending, that are chosen in any case: an output layer's true labels; so are
 # those drawn at random, which stand for all that were not found.
 cdef struct ActiveSet:
@@ -54,6 +55,7 @@ cdef struct ActiveSet:
     real *gain
     int32_t n
     bint has_gain
+    real threshold
     const int32_t *required
     int32_t n_required
     int32_t *drawn
