@@ -62,7 +62,8 @@ default="lsh"
         ("winner_take_all"; "lsh" with the ranking "cascade"): what its activation has more than
         that of the least active node, so that a node's output grows from 0 as it becomes active,
         and one that hashing misses near the threshold is missed little; or the activation, as in
-        [1]_ and [4]_. The threshold is a constant to the gradient.
+        [1]_ and [4]_. The threshold is a constant to the gradient. The last of several hidden
+        layers is always hard.
 
     output_active : int, float or None, default=None
         For many classes: how many of them, or which share in (0, 1], the output layer computes

@@ -46,7 +46,6 @@ CROWDED = 16
 class Settings:
     """What a network is, in builtins. Per-layer values are tuples, the output layer's last.
 
-    ``soft_threshold``: what hidden nodes output is what they have more than the least active.
     ``by_input`` says how the weights of each layer lie in memory (see core.weights); in the first
     one it means by feature. Layers whose ``hash_search`` is "exact" are not hashed.
     """
@@ -104,6 +103,14 @@ class Settings:
         if index == len(self.hidden_layer_sizes) or self.selection != "lsh":
             return False
         return self.n_active[index] < self.hidden_layer_sizes[index]
+
+    def softens(self, index):
+        """Whether nodes output what they have more than the least active one.
+
+        Not so those of the last of several hidden layers: networks are better without.
+        """
+        n_hidden = len(self.hidden_layer_sizes)
+        return self.soft_threshold and index < n_hidden - (n_hidden > 1)
 
     def hashes(self, index):
         """Whether a layer's nodes are found by hashing."""
@@ -227,7 +234,7 @@ class Network:
                 k = settings.n_active[index]
                 selector.n_judged = min(k, max(FEWEST_JUDGED, k // JUDGED))
             selector.n_busy = arrays.get("busy", n_out)
-            selector.soft = settings.soft_threshold and not is_output
+            selector.soft = settings.softens(index)
             activation = "identity" if is_output else settings.activation
             optimizer = settings.rules[index](store, arrays["optimizer"])
             layers.append(

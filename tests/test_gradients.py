@@ -45,8 +45,8 @@ def twin(estimator):
             rule.total = state["row_squares"].astype(float)
             rule.mean = layer.get("mean", 0.0)
         layers.append(reference.Layer(w, b, activation, rule))
-    for layer in layers[:-1]:
-        layer.soft = settings.soft_threshold
+    for index, layer in enumerate(layers):
+        layer.soft = settings.softens(index)
     return reference.Network(layers, settings.loss)
 
 
@@ -119,11 +119,12 @@ def test_thresholds(threshold, hash_search):
     """Soft is what the other tests of relu networks compare, hard what the paper has."""
     X, y = digits()
     estimator = stepper(
-        active_threshold=threshold, hash_search=hash_search, hidden_layer_sizes=(120, 90),
+        active_threshold=threshold, hash_search=hash_search, hidden_layer_sizes=(120, 100, 90),
         solver="rowwise_adagrad",
     )
     assert_steps_agree(estimator, X, y)
-    assert twin(estimator).layers[0].soft == (threshold == "soft")
+    soft = [layer.soft for layer in twin(estimator).layers]
+    assert soft == [threshold == "soft", threshold == "soft", False, False]
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

@@ -200,6 +200,10 @@ def test_soft_outputs_change_little_where_the_active_set_changes(selection):
         (True, {"hash_ranking": "union"}),
         (True, {"activation": "tanh"}),
         (True, {"active_fraction": 1.0}),
+        (True, {"active_fraction": 1.0, "output_active": 4}),
+        (True, {"hidden_layer_sizes": (), "output_active": 4}),
+        (True, {"hidden_layer_sizes": (120, 100), "active_fraction": (120, 20)}),
+        (False, {"hidden_layer_sizes": (120, 100), "active_fraction": (20, 100)}),
     ],
 )
 def test_the_threshold_is_of_nodes_ranked_by_relu(same, params):
