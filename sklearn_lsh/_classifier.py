@@ -513,7 +513,7 @@ default="lsh"
         )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         mean = seen.mean if SOLVERS[self.solver].centres else None
-        prior = labels.prior(y, settings.loss) if settings.hashes_outputs else None
+        prior = labels.prior(y, settings.loss) if settings.has_many_outputs else None
         return Network.create(settings, seed, mean, seen.squared_norm, prior)
 
     def _options(self):

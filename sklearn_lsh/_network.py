@@ -29,8 +29,14 @@ RANKED_BY_MAGNITUDE = ("tanh", "identity")
 SHORT_LIST = 2
 # And at most, in layers as wide as an output layer may be.
 LONGEST_LIST = 6
+# From so many outputs on, hashed or not, their intercepts start from the shares of the classes and
+# small gradients are left out: all but a few of them have next to no probability.
+MANY_OUTPUTS = 500
 # Random classes that training looks at beside those found by hashing.
 EXPLORED = 64
+# Training visits this share of the cells that prediction visits for an output. The true labels are
+# there anyway, and of their rivals a part will do.
+TRAINING_VISITS = 0.5
 # Recall of a hashed output layer is about the best of its active set: this part, at least so many.
 JUDGED, FEWEST_JUDGED = 8, 16
 # Weights above wide sparse input start with pre-activations of this size, relative to those that
@@ -98,6 +104,11 @@ class Settings:
         """Whether classes are found by hashing."""
         return self.hashes(len(self.hidden_layer_sizes))
 
+    @property
+    def has_many_outputs(self):
+        """Whether nearly all outputs have next to no probability, for most examples."""
+        return self.hashes_outputs or self.n_outputs >= MANY_OUTPUTS
+
     def sorts(self, index):
         """Whether a layer's nodes are sorted by use."""
         if index == len(self.hidden_layer_sizes) or self.selection != "lsh":
@@ -163,7 +174,7 @@ class Network:
         squared_norm : float or None
             The mean squared norm of wide sparse input. The fan-in says nothing then.
         prior : ndarray of shape (n_outputs,), or None
-            Intercepts that a hashed output layer starts with.
+            Intercepts that an output layer of many classes starts with.
         """
         rng = np.random.default_rng([seed, 0])
         factor = 2.0 if settings.activation == "logistic" else 6.0
@@ -196,7 +207,7 @@ class Network:
             layers[0]["mean"] = mean
             # Nodes start at zero for the mean input, as they do in a standardised network.
             layers[0]["intercepts"] -= np.einsum("ij,j->i", layers[0]["weights"], mean)
-        if settings.hashes_outputs and prior is not None:
+        if settings.has_many_outputs and prior is not None:
             layers[-1]["intercepts"][:] = prior
         state = {
             "format": FORMAT,
@@ -242,7 +253,7 @@ class Network:
                     store, selector, optimizer, activation, arrays["used"], arrays.get("visits")
                 )
             )
-        self.engine = Engine(layers, LOSSES[settings.loss]())
+        self.engine = Engine(layers, LOSSES[settings.loss](), settings.has_many_outputs)
         self._pass_inference_on()
         self.set_rates(**self.rates)
 
@@ -450,6 +461,7 @@ def _new_hashing(settings, index, rng):
     n_bits, n_tables = settings.hash_bits[index], settings.hash_tables
     family = HASH_FAMILIES[settings.hash_family].draw(n_in, n_bits, n_tables, rng)
     search = settings.hash_search[index]
+    is_output = index == len(settings.hidden_layer_sizes)
     needs_codes = RANKINGS[settings.hash_ranking].needs_codes
     if search in ("auto", "cells"):
         # Cells are drawn once the layer has seen inputs.
@@ -461,7 +473,8 @@ def _new_hashing(settings, index, rng):
         "dirty": np.full(n_out, 2, np.uint8),
         "n_probes": PROBES if settings.hash_probes == "auto" else settings.hash_probes,
         "short_list": min(n_out, SHORT_LIST * settings.n_active[index]),
-        "n_explored": EXPLORED if index == len(settings.hidden_layer_sizes) else 0,
+        "n_explored": EXPLORED if is_output else 0,
+        "training_visits": TRAINING_VISITS if is_output else 1.0,
         "most_listed": settings.most_listed(index),
     }
     if search == "tables" or needs_codes:

@@ -33,8 +33,6 @@ OUTPUTS_PER_EXAMPLE = 32  # of very many classes, which few examples change litt
 CALM_GAP = 8192
 LONGEST_GAP = 32768
 BUDGET = 0.3
-# Of an output layer's: products of whole matrices, which take less time than scattered ones.
-OUTPUT_BUDGET = 1.0
 # Examples between two re-encodings of the rows that moved: growing from the first gap to the
 # longest, and with many classes such that they take at most this share of all multiplications.
 ENCODING_BUDGET = 0.1
@@ -71,10 +69,9 @@ class Rehasher:
         # Hidden layers, and the output layer if it is hashed.
         n_hidden = network.engine.n_hidden
         sizes = [n_out for n_out, _ in network.settings.shapes][: network.engine.n_hashed]
-        self.aims, self.budgets = [RECALL] * n_hidden, [BUDGET] * n_hidden
+        self.aims = [RECALL] * n_hidden
         if len(sizes) > n_hidden:
             self.aims.append(OUTPUT_RECALL)
-            self.budgets.append(OUTPUT_BUDGET)
         self.hashed = [
             index
             for index, layer in enumerate(network.engine.layers)
@@ -150,21 +147,27 @@ class Rehasher:
             clock["encode_gap"] = min(LONGEST_ENCODING, clock["encode_gap"] * ENCODING_GROWTH)
         if any(seen >= clock["look_at"][index] for index in self.hashed):
             # A look measures all layers: those that are due soon need not wait for another.
-            due = [
-                index for index in self.hashed
-                if seen >= clock["look_at"][index] - clock["look_gap"][index] // 4
-            ]
+            due = [index for index in self.hashed if self._due_soon(index)]
             self._look(due, rows, np.asarray(sample, np.int64))
             # A layer that scanned may have got codes, which were computed just now.
             clock["encode_at"] = max(clock["encode_at"], seen + FIRST_ENCODING)
 
-    def end(self):
-        """Re-encode what moved, for a pass ends.
+    def end(self, rows, sample):
+        """Re-encode what moved, for a pass ends, and look at an output layer that is due soon.
 
-        Very many classes in cells may wait: their sketches, which rank them, follow the weights
-        by themselves if the solver is linear.
+        Very many classes in cells may wait to be re-encoded: their sketches, which rank them,
+        follow the weights by themselves if the solver is linear.
         """
         self.settle([index for index in self.hashed if not self._may_wait(index)])
+        last = self.network.engine.n_hidden
+        if last in self.hashed and self._due_soon(last):  # what follows may be predictions
+            self._look([last], rows, np.asarray(sample, np.int64))
+
+    def _due_soon(self, index):
+        """Whether a look at a layer is due, or nearly so."""
+        clock = self.clock
+        soon = clock["look_at"][index] - clock["look_gap"][index] // 4
+        return self.network.state["n_seen"] >= soon
 
     def _may_wait(self, index):
         layer = self.network.engine.layers[index]
@@ -267,7 +270,7 @@ class Rehasher:
     def _affordable_gap(self, index, spent):
         """Examples until a layer's renewal that cost ``spent`` may be repeated."""
         self.note_cost(*self.network.engine.spent(self.workspaces))
-        gap = spent * len(self.hashed) / (self.budgets[index] * self.clock["example_cost"])
+        gap = spent * len(self.hashed) / (BUDGET * self.clock["example_cost"])
         if index == self.network.engine.n_hidden:
             # Output layers change most at first: what that costs is made up for later.
             gap = min(gap, self.network.state["n_seen"])

@@ -188,11 +188,16 @@ def test_a_step_is_that_of_the_active_classes(monkeypatch, loss):
     assert_array_equal(estimator.coefs_[0][untouched], before[0][untouched])
 
 
-def test_small_gradients_are_kept_as_often_as_they_are_large(monkeypatch):
+@pytest.mark.parametrize("output_active", [250, None])
+def test_small_gradients_are_kept_as_often_as_they_are_large(monkeypatch, output_active):
+    """Of many outputs, hashed or not."""
     monkeypatch.setattr("sklearn_lsh._network.EXPLORED", 0)
+    monkeypatch.setattr("sklearn_lsh._network.MANY_OUTPUTS", N_CLASSES)
     kept = []
     for seed in range(40):
-        estimator = wide(output_active=250, hash_search="scan", learning_rate_init=1e-3)
+        estimator = wide(
+            output_active=output_active, hash_search="scan", learning_rate_init=1e-3
+        )
         estimator.partial_fit(X[:1], Y[:1], classes=np.arange(N_CLASSES))
         p = np.delete(estimator.predict_proba(X[1:2])[0], Y[1])
         start = estimator.intercepts_[-1].copy()
@@ -288,10 +293,23 @@ def test_weights_of_unknown_labels(label):
     assert not hasattr(estimator, "classes_")
 
 
+def test_a_pass_that_ends_looks_at_an_output_layer_that_is_due_soon():
+    estimator = wide(max_iter=1).fit(X, Y)
+    clock = estimator._network.state["rehash"]
+    for away, looks in ((2.0, True), (2.1, False)):  # of a gap of four passes
+        seen, n = estimator._network.state["n_seen"], X.shape[0]
+        due = seen + int(away * n)
+        clock["look_gap"][-1], clock["look_at"][-1] = 4 * n, due
+        estimator.partial_fit(X, Y)
+        assert (clock["look_at"][-1] != due) == looks
+
+
 @pytest.mark.parametrize("solver, wait", [("rowwise_adagrad", True), ("adagrad", False)])
 def test_sketches_match_the_weights_when_a_pass_ends(solver, wait):
     """Cells of many classes may wait to be filed, not what ranks them."""
     estimator = wide(hash_search="cells", solver=solver, learning_rate_init=0.05).fit(X, Y)
+    estimator._network.state["rehash"]["look_at"][-1] = 10**9  # which would file all anew
+    estimator.partial_fit(X, Y)
     layer = estimator._network.state["layers"][-1]
     family, sketches = layer["hashing"]["family"], sketches_of(layer["hashing"])
     expected = reference.sketches(family, layer["weights"], layer["intercepts"])

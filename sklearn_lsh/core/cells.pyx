@@ -120,8 +120,10 @@ cdef class Cells(CodeIndex):
         s.multiplications += <int64_t> self.n_cells * self.dim
         return best
 
-    cdef int32_t search(self, const real *query, bint by_magnitude, Scratch *s) noexcept nogil:
-        """The nodes of the n_probes most promising cells to s.ids, their products with the query
+    cdef int32_t search(
+        self, const real *query, bint by_magnitude, int32_t n_visits, Scratch *s
+    ) noexcept nogil:
+        """The nodes of the n_visits most promising cells to s.ids, their products with the query
         to s.score; how many there are."""
         cdef int32_t c, t, count, n = 0
         cdef real reach = REACH * sqrtf(kernels.sum_squares(query, self.dim))
@@ -130,8 +132,8 @@ cdef class Cells(CodeIndex):
             if by_magnitude:
                 s.score[c] = fabsf(s.score[c])
             s.score[c] += reach * self.spread[c]
-        kernels.top(s.score, NULL, self.n_cells, self.n_probes, s.key, s.chosen)
-        for t in range(self.n_probes):
+        kernels.top(s.score, NULL, self.n_cells, n_visits, s.key, s.chosen)
+        for t in range(n_visits):
             c = s.chosen[t]
             count = self.count[c]
             kernels.row_dots(

@@ -17,6 +17,7 @@ cdef class Engine:
     cdef readonly list layers
     cdef readonly int n_hidden
     cdef readonly int n_hashed          # layers that select: hidden ones, and a hashed output
+    cdef readonly bint many_outputs     # small gradients of theirs are left out at random
     cdef Loss loss
     cdef void **layer_pointers
 

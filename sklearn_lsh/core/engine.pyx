@@ -54,9 +54,12 @@ cdef class Engine:
         Input side first; the last is the output layer. Its selector is an LSHSelector, or all
         of its nodes are active.
     loss : Loss
+    many_outputs : bool
+        Whether there are so many outputs that small gradients are left out, at random.
     """
 
-    def __cinit__(self, layers, Loss loss):
+    def __cinit__(self, layers, Loss loss, bint many_outputs=False):
+        self.many_outputs = many_outputs
         self.layers = list(layers)
         self.n_hidden = len(self.layers) - 1
         self.n_hashed = self.n_hidden + isinstance(
@@ -346,7 +349,7 @@ cdef class Engine:
         e.weight += weight
         for t in range(out.out.n):
             out.delta[t] *= weight
-        if out.out.idx != NULL:
+        if self.many_outputs:
             drop_small(out, &e.rng)
         return weight != 0
 

@@ -17,6 +17,7 @@ cdef class LSHSelector(Selector):
     cdef object arrays
     cdef readonly int32_t short_list    # candidates whose exact activation is computed
     cdef readonly int32_t n_explored    # random ones among them in training
+    cdef readonly real training_visits  # the share of a query's cells that training visits
     cdef readonly int32_t most_listed   # what renewals may make of it at most
     cdef readonly bint exhaustive       # every node is a candidate: nothing to hash
     cdef real *sketches                 # (n_nodes, family.dim), or as cells arrange them
@@ -25,6 +26,7 @@ cdef class LSHSelector(Selector):
     cdef unsigned char *dirty           # (n_nodes,): 1 code is stale, 2 the sketch too
 
     cdef real* sketch_of(self, int32_t j) noexcept nogil
+    cdef int32_t search_cells(self, Scratch *s) noexcept nogil
     cdef int32_t candidates(self, LayerBuffers *buf, Scratch *s) noexcept nogil
     cdef void refresh_sketch(self, int32_t j, Scratch *s) noexcept nogil
     cdef void encode(self, int32_t j, Scratch *s, int32_t *codes) noexcept nogil

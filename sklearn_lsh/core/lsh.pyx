@@ -71,6 +71,7 @@ cdef class LSHSelector(Selector):
         self.short_list = arrays["short_list"]
         self.most_listed = arrays["most_listed"]
         self.n_explored = arrays["n_explored"]
+        self.training_visits = arrays["training_visits"]
         covered = n_active if ranking.needs_codes else self.short_list
         self.exhaustive = covered >= self.n_nodes
 
@@ -114,6 +115,7 @@ cdef class LSHSelector(Selector):
         s.codes, s.order = ints(integers[0]), ints(integers[1])
         s.ids, s.hits, s.chosen = ints(integers[2]), ints(integers[3]), ints(integers[4])
         s.score, s.key = <real *> ints(integers[5]), ints(integers[6])
+        s.training = False
         s.rng = s.multiplications = 0
         query.idx, query.val, query.n = NULL, reals(x), len(x)
         self.family.sketch(&query, 1, buf.sketch)
@@ -151,12 +153,19 @@ cdef class LSHSelector(Selector):
             j = self.place[j]
         return self.sketches + <Py_ssize_t> j * self.family.dim
 
+    cdef int32_t search_cells(self, Scratch *s) noexcept nogil:
+        """The nodes of as many cells as the query s.query visits to s.ids, products to s.score."""
+        cdef int32_t n_visits = self.cells.n_probes
+        if s.training:
+            n_visits = max(1, <int32_t> (self.training_visits * n_visits))
+        return self.cells.search(s.query, self.by_magnitude, n_visits, s)
+
     cdef int32_t candidates(self, LayerBuffers *buf, Scratch *s) noexcept nogil:
         """Probe the index: ids to s.ids, counts to s.hits, how many is returned."""
         cdef int32_t t, n
         self.family.query(buf.sketch, s.query)
         if self.cells is not None:
-            n = self.cells.search(s.query, self.by_magnitude, s)
+            n = self.search_cells(s)
             for t in range(n):
                 s.hits[s.ids[t]] = 1
             return n
@@ -305,7 +314,7 @@ cdef class Cascade(Ranking):
         cdef int32_t *ids = NULL
         if lsh.cells is not None:
             lsh.family.query(buf.sketch, s.query)
-            n, ids = lsh.cells.search(s.query, lsh.by_magnitude, s), s.ids
+            n, ids = lsh.search_cells(s), s.ids
         elif lsh.index is None:
             n = lsh.n_busy if s.training else lsh.n_nodes
             lsh.family.query(buf.sketch, s.query)

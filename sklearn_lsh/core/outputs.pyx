@@ -12,7 +12,7 @@ from .types cimport (
     ActiveSet, LayerBuffers, borrow, int32_t, int64_t, ints, real, reals, rng_uniform, uint64_t,
 )
 
-# Gradients of a hashed output layer below this are dropped or rounded up to it.
+# Gradients of many outputs below this are dropped or rounded up to it.
 cdef real SMALL_GRADIENT = 1.0 / 64
 
 
