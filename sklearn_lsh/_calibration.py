@@ -66,7 +66,11 @@ class Sample:
     @classmethod
     def of(cls, inputs, weights, intercepts, n_top, by_magnitude):
         used = np.unique(inputs.indices)
-        activations = inputs[:, used].toarray() @ weights[:, used].T + intercepts
+        if 2 * len(used) < weights.shape[1]:
+            inputs_used, weights_used = inputs[:, used], weights[:, used]
+        else:  # a copy of most of the weights would take longer than what it saves
+            inputs_used, weights_used = inputs, weights
+        activations = inputs_used.toarray() @ weights_used.T + intercepts
         if by_magnitude:
             activations = np.abs(activations)
         top = np.argpartition(activations, -n_top, axis=1)[:, -n_top:]
@@ -230,21 +234,28 @@ def partition(sketches, n_cells, rng, known=None):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # equal rows: some cells stay empty
         centroids = kmeans.fit(sketches[longest]).cluster_centers_.astype(np.float32)
-    cell = np.empty(len(sketches), np.int32)
     half_norms = 0.5 * np.einsum("ij,ij->i", centroids, centroids)
-    for start in range(0, len(sketches), 4096):
-        rows = slice(start, start + 4096)
-        cell[rows] = np.argmax(sketches[rows] @ centroids.T - half_norms, axis=1)
+    cell = assign(sketches, centroids, half_norms)
     squares = np.sum((sketches - centroids[cell]) ** 2, axis=1)
     members = np.maximum(np.bincount(cell, minlength=n_cells), 1)
     spread = np.sqrt(np.bincount(cell, squares, n_cells) / members)
     arrays = {
         "centroids": centroids,
-        "half_norms": half_norms.astype(np.float32),
+        "half_norms": half_norms,
         "spread": spread.astype(np.float32),
     }
     spent = sketches.shape[1] * n_cells * (len(sketches) + n_rows * kmeans.n_iter_)
     return arrays, cell, int(spent)
+
+
+def assign(rows, centroids, half_norms):
+    """The cell of the nearest centroid for each row."""
+    cell = np.empty(len(rows), np.int32)
+    for start in range(0, len(rows), 1024):  # few enough for their scores to stay in the cache
+        scores = rows[start : start + 1024] @ centroids.T
+        scores -= half_norms
+        cell[start : start + 1024] = scores.argmax(axis=1)
+    return cell
 
 
 def means(rows, cell, n_cells):
