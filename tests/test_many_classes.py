@@ -121,6 +121,24 @@ def test_the_number_of_threads_changes_no_bit(search, targets):
         assert same_model(one, other)
 
 
+@pytest.mark.skipif(not OPENMP, reason="built without OpenMP")
+@pytest.mark.parametrize("active_fraction", [20, 1.0])  # weights of the outputs by input, by node
+def test_many_outputs_without_hashing(monkeypatch, active_fraction):
+    monkeypatch.setattr("sklearn_lsh._network.MANY_OUTPUTS", N_CLASSES)
+    one, *others = (
+        wide(
+            hidden_layer_sizes=(80,), output_active=None, active_fraction=active_fraction,
+            max_iter=4, n_jobs=n,
+        ).fit(X, Y)
+        for n in (None, 2, 3)
+    )
+    assert one._network.settings.by_input[-1] == (active_fraction == 20)
+    assert one.score(X, Y) > 0.8
+    for other in others:
+        other.n_jobs = None
+        assert same_model(one, other)
+
+
 def test_fit_is_partial_fit_repeated():
     whole, parts = wide(max_iter=3).fit(X, LABELS), wide()
     for _ in range(3):
