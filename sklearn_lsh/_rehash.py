@@ -152,15 +152,18 @@ class Rehasher:
             # A layer that scanned may have got codes, which were computed just now.
             clock["encode_at"] = max(clock["encode_at"], seen + FIRST_ENCODING)
 
-    def end(self, rows, sample):
-        """Re-encode what moved, for a pass ends, and look at an output layer that is due soon.
+    def end(self):
+        """Re-encode what moved, for a pass ends.
 
-        Very many classes in cells may wait to be re-encoded: their sketches, which rank them,
-        follow the weights by themselves if the solver is linear.
+        Very many classes in cells may wait: their sketches, which rank them, follow the weights
+        by themselves if the solver is linear.
         """
         self.settle([index for index in self.hashed if not self._may_wait(index)])
+
+    def look_ahead(self, rows, sample):
+        """Look at an output layer that is due soon: after a whole pass predictions may follow."""
         last = self.network.engine.n_hidden
-        if last in self.hashed and self._due_soon(last):  # what follows may be predictions
+        if last in self.hashed and self._due_soon(last):
             self._look([last], rows, np.asarray(sample, np.int64))
 
     def _due_soon(self, index):

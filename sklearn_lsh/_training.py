@@ -136,7 +136,8 @@ class Trainer:
             self._pass(order)
         finally:
             network.fold()
-            self.rehasher.end(self.rows, order[-self.rehasher.sample_size :])
+            self.rehasher.end()
+        self.rehasher.look_ahead(self.rows, order[-self.rehasher.sample_size :])
         self._record(time.perf_counter() - started)
 
     def _pass(self, order):

@@ -139,6 +139,34 @@ def test_many_outputs_without_hashing(monkeypatch, active_fraction):
         assert same_model(one, other)
 
 
+@pytest.mark.parametrize("output_active", [40, None])
+def test_many_outputs_start_from_the_shares_of_the_classes(monkeypatch, output_active):
+    monkeypatch.setattr("sklearn_lsh._network.MANY_OUTPUTS", N_CLASSES)
+    estimator = wide(output_active=output_active, max_iter=1, learning_rate_init=1e-9).fit(X, Y)
+    counts = np.bincount(Y, minlength=N_CLASSES) + 0.5
+    assert_allclose(estimator.intercepts_[-1], np.log(counts / counts.sum()), atol=1e-5)
+    monkeypatch.setattr("sklearn_lsh._network.MANY_OUTPUTS", N_CLASSES + 1)
+    few = wide(output_active=None, max_iter=1, learning_rate_init=1e-9).fit(X, Y)
+    assert_allclose(few.intercepts_[-1], 0, atol=1e-5)
+
+
+def test_training_visits_fewer_cells_than_prediction():
+    """One network, one row, and nothing else due: only the cells visited differ."""
+    trained, spent, answers = wide(hash_search="cells").fit(X, Y), {}, {}
+    assert trained._network.engine.layers[-1].selector.cells.n_probes > 1
+    for share in (0.01, 0.5, 1.0):
+        estimator = pickle.loads(pickle.dumps(trained))
+        network = estimator._network
+        network.state["layers"][-1]["hashing"]["training_visits"] = share
+        network.state["rehash"] |= {"look_at": [10**9] * 2, "encode_at": 10**9}
+        network._assemble()
+        answers[share] = estimator.predict_proba(X[:50])
+        estimator.partial_fit(X[:1], Y[:1])
+        spent[share] = estimator.history_["multiplications"][-1]
+    assert spent[0.01] < spent[0.5] < spent[1.0]
+    assert_array_equal(answers[0.01], answers[1.0])  # prediction visits all the same
+
+
 def test_fit_is_partial_fit_repeated():
     whole, parts = wide(max_iter=3).fit(X, LABELS), wide()
     for _ in range(3):

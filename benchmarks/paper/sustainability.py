@@ -2,7 +2,8 @@
 
 Networks with two and three hidden layers of 1000 nodes on four data sets, each trained with 5
 to 90 % of the nodes by hashing, by the exact top nodes (winner-take-all), adaptive dropout and
-dropout, and with all nodes. Every method gets its own learning rate (see _rates.py).
+dropout, and with all nodes; by the first two with hard thresholds, and with soft ones ("_soft").
+Every method gets its own learning rate (see _rates.py).
 
     python benchmarks/paper/sustainability.py --processes 2
     python benchmarks/paper/sustainability.py --sets mnist --depths 2 --shares 0.05 --seeds 0 1

@@ -58,7 +58,7 @@ cdef class Engine:
         Whether there are so many outputs that small gradients are left out, at random.
     """
 
-    def __cinit__(self, layers, Loss loss, bint many_outputs=False):
+    def __cinit__(self, layers, Loss loss, bint many_outputs):
         self.many_outputs = many_outputs
         self.layers = list(layers)
         self.n_hidden = len(self.layers) - 1
