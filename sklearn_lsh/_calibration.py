@@ -50,7 +50,8 @@ class Sample:
 
     Attributes
     ----------
-    top : ndarray of shape (n_rows, n_top)
+    top : list of ndarray
+        The nodes of each input.
     by_magnitude : bool
     cost : float
         Of one exact activation, in multiplications at addresses in a row.
@@ -58,43 +59,53 @@ class Sample:
         Multiplications that the exact activations took.
     """
 
-    top: np.ndarray
+    top: list
     by_magnitude: bool
     cost: float
     spent: int
 
     @classmethod
-    def of(cls, inputs, weights, intercepts, n_top, by_magnitude):
+    def of(cls, inputs, weights, intercepts, selector):
+        """For the rows of a CSR array, what the selector of a layer is to find."""
         used = np.unique(inputs.indices)
         if 2 * len(used) < weights.shape[1]:
             inputs_used, weights_used = inputs[:, used], weights[:, used]
         else:  # a copy of most of the weights would take longer than what it saves
             inputs_used, weights_used = inputs, weights
         activations = inputs_used.toarray() @ weights_used.T + intercepts
-        if by_magnitude:
+        if selector.by_magnitude:
             activations = np.abs(activations)
-        top = np.argpartition(activations, -n_top, axis=1)[:, -n_top:]
+        top = [exact_top(row, selector) for row in activations]
         stored = inputs.nnz / max(1, inputs.shape[0])
         # Rows with more than half of their features set are stored, and read, densely.
         gathered = 2 * stored <= inputs.shape[1]
         gather = GATHER_FAR if weights.nbytes > CACHE else GATHER
         cost = gather * stored if gathered else inputs.shape[1]
-        return cls(top, by_magnitude, cost, inputs.nnz * len(weights))
+        return cls(top, selector.by_magnitude, cost, inputs.nnz * len(weights))
 
     def ranks(self, scores):
-        """The ranks (from 0) of the top nodes in the descending order of scores."""
+        """The ranks (from 0) of the top nodes of all inputs in the descending order of scores."""
         if self.by_magnitude:
             scores = np.abs(scores)
         return ranks(scores, self.top)
 
 
+def exact_top(activations, selector):
+    """The nodes that exact activations (one each) would make active, or judge selection by."""
+    n = selector.n_judged
+    bar = selector.threshold
+    if bar is not None:
+        n = int(np.clip(np.count_nonzero(activations > bar.value), bar.fewest, bar.most))
+    return np.argpartition(activations, -n)[-n:]
+
+
 def ranks(scores, chosen):
-    """For each row, how many scores are higher than those of the chosen columns."""
+    """For each row, how many scores are higher than those of its chosen columns; of all rows."""
     ascending = np.sort(scores, axis=1)
-    own = np.take_along_axis(scores, chosen, axis=1)
-    return np.stack(
-        [len(a) - np.searchsorted(a, o, side="right") for a, o in zip(ascending, own, strict=True)]
-    )
+    return np.concatenate([
+        len(a) - np.searchsorted(a, row[columns], side="right")
+        for a, row, columns in zip(ascending, scores, chosen, strict=True)
+    ])
 
 
 def share(values, wanted):
@@ -123,7 +134,7 @@ def choose_sketching(sample, queries, rows, recall, bounds, may_be_exact):
     recall : float
         The share of the top nodes that the short list shall hold.
     bounds : tuple of int
-        How short and how long the list may be: the active set, and room for so many.
+        How short and how long the list may be: the largest active set, and room for so many.
     may_be_exact : bool
         Whether it may be all nodes, where exact activations are cheaper than sketches.
 
@@ -133,8 +144,8 @@ def choose_sketching(sample, queries, rows, recall, bounds, may_be_exact):
     multiplications : int
     """
     n_nodes, longest = rows.shape
-    n_active, most_listed = bounds
-    limit = min(most_listed, max(LONGEST_LIST * n_active, int(LONGEST_SHARE * n_nodes)))
+    most_active, most_listed = bounds
+    limit = min(most_listed, max(LONGEST_LIST * most_active, int(LONGEST_SHARE * n_nodes)))
     scores, done, found = 0, 0, {}
     for dim in sorted({min(dim, longest) for dim in Subspace.lengths}):
         scores = scores + queries[:, done:dim] @ rows[:, done:dim].T
@@ -144,7 +155,7 @@ def choose_sketching(sample, queries, rows, recall, bounds, may_be_exact):
     choices = []
     for dim, r in found.items():
         if reached[dim] >= wanted:
-            short_list = int(np.clip(1 + share(r, wanted), n_active, limit))
+            short_list = int(np.clip(1 + share(r, wanted), most_active, limit))
             cost = dim * n_nodes + (dim * GATHER + sample.cost) * short_list
             choices.append(Sketching(dim, short_list, cost))
     best = min(choices, key=lambda choice: choice.cost)
@@ -189,7 +200,7 @@ def choose_cells(sample, queries, sketches, wanted, rng, known=None):
     scores = cell_scores(cells, queries, sample.by_magnitude)
     # Only nodes that the short list would hold can be lost here.
     listed = sample.ranks(queries @ sketches.T) < short_list
-    visits = ranks(scores, cell[sample.top])[listed] + 1
+    visits = ranks(scores, [cell[top] for top in sample.top])[listed] + 1
     visits = share(np.sort(visits), recall - CELL_LOSS) if visits.size else 1
     # At least enough to fill the short list, were the cells of one size.
     n_probes = int(min(n_cells, max(visits, np.ceil(n_cells * short_list / n_nodes))))
@@ -306,4 +317,4 @@ def choose_probes(sample, margins, node_codes, n_bits):
         if sample.by_magnitude:  # the negated query's code is the complement
             probes = np.minimum(probes, position(flipped ^ (2**n_bits - 1)))
         needed.append(probes.min(axis=1))
-    return 1 + share(np.sort(needed, axis=None), TABLE_RECALL)
+    return 1 + share(np.sort(np.concatenate(needed)), TABLE_RECALL)

@@ -19,10 +19,13 @@ from .core.optimizers import SOLVERS
 from .core.order import reorder
 from .core.selection import SELECTIONS, AllNodes, WinnerTakeAll
 from .core.tables import CodeScan, HashTables
+from .core.threshold import Threshold, bounds
 from .core.weights import ByFeature, ByInput, ByNode
 
-FORMAT = 6
+FORMAT = 7
 
+# What early stopping returns to, of every layer; nodes say in which order the others are.
+REMEMBERED = ("weights", "intercepts", "threshold", "nodes")
 # Rank by magnitude where a strongly negative pre-activation is as active as a positive one.
 RANKED_BY_MAGNITUDE = ("tanh", "identity")
 # The cascade's short list before it is measured, in multiples of the active set.
@@ -116,12 +119,19 @@ class Settings:
         return self.n_active[index] < self.hidden_layer_sizes[index]
 
     def softens(self, index):
-        """Whether nodes output what they have more than the least active one.
+        """Whether nodes output what they have more than a threshold.
 
         Not so those of the last of several hidden layers: networks are better without.
         """
         n_hidden = len(self.hidden_layer_sizes)
-        return self.soft_threshold and index < n_hidden - (n_hidden > 1)
+        if not self.soft_threshold or index >= n_hidden - (n_hidden > 1):
+            return False
+        return self.n_active[index] < self.hidden_layer_sizes[index]
+
+    def most_active(self, index):
+        """How many nodes of a layer may be active for an example, without its labels."""
+        n_active = self.n_active[index]
+        return bounds(n_active, self.shapes[index][0])[1] if self.softens(index) else n_active
 
     def hashes(self, index):
         """Whether a layer's nodes are found by hashing."""
@@ -221,6 +231,8 @@ class Network:
             if settings.hashes(index):
                 layer["hashing"] = _new_hashing(settings, index, rng)
             n_out = len(layer["intercepts"])
+            if settings.softens(index):
+                layer["threshold"] = np.zeros(2)
             if settings.sorts(index):
                 layer["nodes"] = np.arange(n_out, dtype=np.int32)
                 layer["visits"] = np.zeros(n_out, np.int32)
@@ -245,7 +257,10 @@ class Network:
                 k = settings.n_active[index]
                 selector.n_judged = min(k, max(FEWEST_JUDGED, k // JUDGED))
             selector.n_busy = arrays.get("busy", n_out)
-            selector.soft = settings.softens(index)
+            if settings.softens(index):
+                selector.threshold = Threshold(
+                    arrays["threshold"], settings.n_active[index], n_out
+                )
             activation = "identity" if is_output else settings.activation
             optimizer = settings.rules[index](store, arrays["optimizer"])
             layers.append(
@@ -355,23 +370,27 @@ class Network:
             self._assemble()
 
     def snapshot(self):
-        """A deep copy of the weights and the order of nodes, for early stopping."""
+        """A deep copy of what early stopping may return to."""
         return [
-            [layer[key].copy() for key in ("weights", "intercepts", "nodes") if key in layer]
+            {key: layer[key].copy() for key in REMEMBERED if key in layer}
             for layer in self.state["layers"]
         ]
 
     def restore(self, snapshot):
         """Put a snapshot's weights back. The tables do not follow; see ``Rehasher.rebuild``."""
         below = slice(None)
-        for layer, store, (weights, intercepts, *nodes) in zip(
+        for layer, store, before in zip(
             self.state["layers"], self.settings.stores, snapshot, strict=True
         ):
-            # Nodes may have been sorted since: from their old places to the present ones.
-            places = np.argsort(nodes[0])[layer["nodes"]] if nodes else slice(None)
-            now, then = (store.view(w, len(intercepts)) for w in (layer["weights"], weights))
+            places, n_out = slice(None), len(layer["intercepts"])
+            if "nodes" in layer:
+                # Nodes may have been sorted since: from their old places to the present ones.
+                places = np.argsort(before["nodes"])[layer["nodes"]]
+            now, then = (store.view(arrays["weights"], n_out) for arrays in (layer, before))
             now[:] = then[places][:, below]
-            layer["intercepts"][:] = intercepts[places]
+            layer["intercepts"][:] = before["intercepts"][places]
+            if "threshold" in layer:
+                layer["threshold"][:] = before["threshold"]
             below = places
         self.wake_nodes()
         self._assemble()  # with fresh bounds
@@ -417,8 +436,8 @@ class Network:
         reorder(order, [(a, 0) for a in rows] + [(a, 1) for a in columns], names)
         layer["busy"] = len(order)
         if only_busy:
-            n_active = self.settings.n_active[index]
-            layer["busy"] = max(n_active, int(np.count_nonzero(layer["visits"])))
+            most = self.settings.most_active(index)
+            layer["busy"] = max(most, int(np.count_nonzero(layer["visits"])))
         self.hidden_layers[index].selector.n_busy = layer["busy"]
         layer["visits"] //= 2
 

@@ -80,8 +80,7 @@ class Renewal:
     def _measure(self):
         selector = self.selector
         self.exact = Sample.of(
-            self.held_out, self.arrays["weights"], self.arrays["intercepts"],
-            selector.n_judged, selector.by_magnitude,
+            self.held_out, self.arrays["weights"], self.arrays["intercepts"], selector,
         )
         self.multiplications += self.exact.spent
 
@@ -108,7 +107,7 @@ class Renewal:
             auto = network.settings.hash_search[self.index] == "auto"
             chosen, spent = choose_sketching(
                 self.exact, queries, nodes, self.aim,
-                (selector.n_active, selector.most_listed), auto,
+                (self.network.settings.most_active(self.index), selector.most_listed), auto,
             )
             dim, hashing["short_list"] = chosen.dim, chosen.short_list
             self.multiplications += spent

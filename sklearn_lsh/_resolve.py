@@ -116,7 +116,7 @@ def _active_nodes(given, size):
 
 
 def resolve_threshold(params):
-    """Whether outputs are relative to the least active node: where nodes are ranked by them."""
+    """Whether hidden layers have soft thresholds: where nodes are ranked by what they output."""
     ranked = params["selection"] == "winner_take_all" or (
         params["selection"] == "lsh" and params["hash_ranking"] == "cascade"
     )

@@ -31,8 +31,9 @@ def active_sets(estimator, X):
     >>> from sklearn_lsh.inspection import active_sets
     >>> X, y = load_iris(return_X_y=True)
     >>> clf = LSHMLPClassifier((200,), active_fraction=10, random_state=0).fit(X, y)
-    >>> active_sets(clf, X[:5])[0].sum(axis=1).ravel().tolist()
-    [[10, 10, 10, 10, 10]]
+    >>> n_active = active_sets(clf, X)[0].sum(axis=1)
+    >>> bool(7 <= n_active.min() <= n_active.max() <= 15)
+    True
     """
     network, rows = _prepare(estimator, X)
     workspace = network.engine.workspaces(1)[0]
@@ -64,9 +65,9 @@ def active_set_recall(estimator, X):
     Returns
     -------
     recall : ndarray of shape (n_hidden_layers,)
-        Selected nodes that are among the exact top, over the size of the active set; mean
-        over the rows. A hashed output layer is the last; of it the best eighth of the active
-        set counts (at least 16 classes).
+        Selected nodes that are among those that exact activations would make active, over the
+        number of these, of all rows together. A hashed output layer is the last; of it the best
+        eighth of the active set counts (at least 16 classes).
     """
     network, rows = _prepare(estimator, X)
     workspace = network.engine.workspaces(1)[0]

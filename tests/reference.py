@@ -47,11 +47,39 @@ def loss_and_delta(z, labels, loss):
     return -(target * np.log(p)).sum(), p - target
 
 
+def threshold(z, layers_own, most):
+    """What is subtracted from the activations z of the active nodes of a soft layer.
+
+    Its own threshold where it parts these from the rest; else the least of them.
+    """
+    return layers_own if len(z) < most and z.min() > layers_own else max(0, z.min())
+
+
+def next_threshold(value, n_seen, memory, batch, bounds):
+    """Where a batch moves a threshold: ``batch`` are the activations of all nodes, a row each.
+
+    ``bounds`` are how many nodes are active: at least, on average, and at most.
+    """
+    fewest, wanted, most = bounds
+    counts, outputs, used = [], [], []
+    for z in batch:
+        count = np.clip(np.sum(z > value), fewest, most)
+        active = z[top_k(z, count)]
+        used.append(threshold(active, value, most))
+        counts.append(count)
+        outputs.append(np.maximum(active - used[-1], 0).sum())
+    if n_seen == 0:
+        return np.mean(used)
+    rate = min(1, len(batch) / min(memory, n_seen + len(batch)))
+    scale = sum(outputs) / sum(counts)
+    return max(0, value + rate * scale * np.log(np.mean(counts) / wanted))
+
+
 class Layer:
     """One layer: ``forward`` remembers what ``backward`` needs."""
 
-    #: Whether the least of the active nodes' activations is subtracted from all.
-    soft = False
+    #: Of a soft layer, its threshold and how many nodes are active at most.
+    soft = None
 
     def __init__(self, weights, intercepts, activation, rule):
         self.w, self.b = np.array(weights, np.float64), np.array(intercepts, np.float64)
@@ -61,8 +89,8 @@ class Layer:
         idx, val = self.inputs = inputs
         function, _ = ACTIVATIONS[self.activation]
         z = self.w[np.ix_(active, idx)] @ val + self.b[active]
-        if self.soft and 0 < len(z) < len(self.b):
-            z -= max(0, z.min())
+        if self.soft:
+            z -= threshold(z, *self.soft)
         a = function(z)
         # A relu node at zero is as good as not active: no output, no gradient, no decay.
         kept = a > 0 if self.activation == "relu" else np.ones(len(a), bool)

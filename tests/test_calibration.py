@@ -1,5 +1,7 @@
 """What is chosen by measurement, against exhaustive searches for the cheapest that does."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import reference
@@ -29,6 +31,13 @@ FLAT = np.ones(100)
 CONCENTRATED = 0.5 ** np.arange(100)
 
 
+class Judged(SimpleNamespace):
+    """What a sample asks of a selector."""
+
+    def __init__(self, n_judged, by_magnitude=False, threshold=None):
+        super().__init__(n_judged=n_judged, by_magnitude=by_magnitude, threshold=threshold)
+
+
 class Problem:
     """Inputs whose coordinates are their principal directions, and random nodes.
 
@@ -37,7 +46,8 @@ class Problem:
     """
 
     def __init__(
-        self, spectrum=FLAT, n_rows=40, n_nodes=300, n_active=20, by_magnitude=False, seed=0
+        self, spectrum=FLAT, n_rows=40, n_nodes=300, n_active=20, by_magnitude=False, seed=0,
+        threshold=None,
     ):
         rng = np.random.default_rng(seed)
         inputs = rng.standard_normal((n_rows, len(spectrum))) * spectrum
@@ -47,11 +57,12 @@ class Problem:
         self.queries = np.column_stack([np.ones(n_rows), self.inputs[:, :63]]).astype(np.float32)
         self.rows = np.column_stack([self.intercepts, self.weights[:, :63]])
         self.sample = Sample.of(
-            csr_array(self.inputs), self.weights, self.intercepts, n_active, by_magnitude
+            csr_array(self.inputs), self.weights, self.intercepts,
+            Judged(n_active, by_magnitude, threshold),
         )
 
     def choose(self, recall=RECALL, may_be_exact=False, longest=None):
-        bounds = self.sample.top.shape[1], len(self.rows) if longest is None else longest
+        bounds = max(map(len, self.sample.top)), len(self.rows) if longest is None else longest
         return choose_sketching(
             self.sample, self.queries, self.rows, recall, bounds, may_be_exact
         )
@@ -78,11 +89,28 @@ def test_sample_holds_the_exact_top_nodes(by_magnitude):
     assert problem.sample.spent == exact.size * 100
 
 
+@pytest.mark.parametrize("value", [0.0, 4.0, 15.0, 1e9])
+def test_sample_of_a_soft_layer(value):
+    """As many nodes as exceed the threshold, between the bounds."""
+    bar = SimpleNamespace(value=value, fewest=13, most=30)
+    problem = Problem(threshold=bar)
+    exact = problem.inputs @ problem.weights.T + problem.intercepts
+    counts = []
+    for row, top in zip(exact, problem.sample.top, strict=True):
+        counts.append(np.clip(np.sum(row > value), 13, 30))
+        assert_array_equal(np.sort(top), reference.top_k(row, counts[-1]))
+    assert {0.0: {30}, 1e9: {13}}.get(value, set(counts)) == set(counts)
+    assert value != 15.0 or len(set(counts)) > 5
+    chosen, _ = problem.choose()
+    found = problem.recall(chosen.dim, chosen.short_list)
+    assert chosen.short_list >= max(counts) and found > 0.9
+
+
 @pytest.mark.parametrize("stored, cost", [(10, 10 * GATHER), (50, 50 * GATHER), (60, 100)])
 def test_an_activation_costs_what_reading_the_input_costs(stored, cost):
     """Rows with more than half of their features set are read densely."""
     inputs = np.repeat([np.arange(100) < stored], 7, axis=0).astype(np.float32)
-    sample = Sample.of(csr_array(inputs), np.ones((5, 100), np.float32), np.zeros(5), 2, False)
+    sample = Sample.of(csr_array(inputs), np.ones((5, 100), np.float32), np.zeros(5), Judged(2))
     assert sample.cost == cost
 
 
@@ -91,7 +119,7 @@ def test_an_activation_costs_more_where_weights_exceed_the_caches(monkeypatch):
     weights = np.ones((5, 100), np.float32)
     for cache, cost in ((weights.nbytes, GATHER), (weights.nbytes - 1, GATHER_FAR)):
         monkeypatch.setattr("sklearn_lsh._calibration.CACHE", cache)
-        assert Sample.of(inputs, weights, np.zeros(5), 2, False).cost == cost
+        assert Sample.of(inputs, weights, np.zeros(5), Judged(2)).cost == cost
 
 
 @pytest.mark.parametrize("by_magnitude", [False, True])
@@ -102,8 +130,8 @@ def test_ranks_count_the_higher_scores(by_magnitude):
     sample = Sample(top, by_magnitude, 1.0, 0)
     counted = np.abs(scores) if by_magnitude else scores
     expected = [[np.sum(row > row[j]) for j in js] for row, js in zip(counted, top, strict=True)]
-    assert_array_equal(sample.ranks(scores), expected)
-    assert_array_equal(ranks(counted, top), expected)
+    assert_array_equal(sample.ranks(scores), np.ravel(expected))
+    assert_array_equal(ranks(counted, top), np.ravel(expected))
 
 
 @pytest.mark.parametrize("wanted", [-0.01, 0.0, 0.1, 0.5, 0.975, 1.0])
@@ -195,7 +223,7 @@ def test_exact_activations_only_where_they_may_be_and_cost_less():
 def test_degenerate_samples(params, may_be_exact):
     problem = Problem(**params)
     chosen, _ = problem.choose(may_be_exact=may_be_exact)
-    n_nodes, n_active = len(problem.weights), problem.sample.top.shape[1]
+    n_nodes, n_active = len(problem.weights), len(problem.sample.top[0])
     assert chosen.dim in (*Subspace.lengths, problem.rows.shape[1])
     assert n_active <= chosen.short_list <= n_nodes
     assert np.isfinite(chosen.cost)
@@ -262,7 +290,7 @@ def probes_by_counting(sample, margins, node_codes, n_bits):
             if sample.by_magnitude:  # the negated input is looked up as well
                 probes = np.hstack([probes, probes ^ (2**n_bits - 1)])
             met += len(set(top) & set(reference.collisions(tables, probes)))
-        if met >= TABLE_RECALL * sample.top.size:
+        if met >= TABLE_RECALL * sum(map(len, sample.top)):
             return n_probes
     return most
 

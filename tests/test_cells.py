@@ -270,4 +270,4 @@ def test_a_layer_that_has_learned_nothing_has_no_clusters(monkeypatch):
     """Before the first example cells are drawn only where they are asked for."""
     monkeypatch.setattr("sklearn_lsh._renewal.CELLS_WIDTH", 1)
     monkeypatch.setattr("sklearn_lsh._renewal.choose_cells", lambda *_: pytest.fail("k-means"))
-    assert quick(max_iter=1).fit(X, Y).hash_search_ == ["scan"]
+    assert quick((400,), max_iter=1).fit(X, Y).hash_search_ == ["scan"]

@@ -10,7 +10,7 @@ from problems import digits, quick, same_model
 from scipy.sparse import csr_array, csr_matrix, issparse
 from sklearn.base import clone
 from sklearn.datasets import make_multilabel_classification
-from test_gradients import WARM_UP, selected_by, twin
+from test_gradients import WARM_UP, follow_thresholds, selected_by, twin
 from test_hashing import sketches_of
 
 from sklearn_lsh import LSHMLPClassifier, _memory
@@ -471,6 +471,7 @@ def test_steps_by_feature(sizes, k, alpha):
     assert estimator._network.settings.by_input[0]
     oracle, start = twin(estimator), [w.copy() for w in estimator.coefs_]
     for i in range(WARM_UP, len(y)):
+        follow_thresholds(oracle, estimator)
         estimator.partial_fit(rows[[i]], y[[i]])
         loss = oracle.step(rows[i].astype(np.float32), [y[i]], selected_by(estimator))
         assert_allclose(estimator.loss_, loss, rtol=1e-3)

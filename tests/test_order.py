@@ -221,7 +221,7 @@ def test_no_fewer_nodes_take_part_than_are_to_be_active():
     network = fitted()._network
     network.state["layers"][0]["visits"][:] = 0
     network.sort_nodes(0, only_busy=True)
-    assert network.hidden_layers[0].selector.n_busy == 20
+    assert network.hidden_layers[0].selector.n_busy == network.settings.most_active(0) == 30
 
 
 def test_all_nodes_have_their_chance_between_two_sortings():

@@ -37,6 +37,7 @@ cdef class Engine:
     cdef void backward(self, int l, Example *e, Scratch *s) noexcept nogil
     cdef bint judge(self, Targets targets, Example *e, Scratch *s) noexcept nogil
     cdef void update(self, Space **spaces, int owner, int n_owners) noexcept nogil
+    cdef void follow(self, int l, Space **spaces, int n_spaces) noexcept nogil
     cdef int32_t predict_some(
         self, Rows rows, Py_ssize_t start, Py_ssize_t stop, double *p, Space *space
     ) noexcept nogil
@@ -47,5 +48,5 @@ cdef class Engine:
         self, Rows rows, Py_ssize_t start, Py_ssize_t stop, Best *best, Space *space
     ) noexcept nogil
     cdef void count_hits(
-        self, Rows rows, Py_ssize_t i, int32_t *hits, Space *space
+        self, Rows rows, Py_ssize_t i, int32_t *count, Space *space
     ) noexcept nogil

@@ -380,9 +380,31 @@ cdef class Engine:
                             e.refused = True  # whichever owner finds out
                 turn = n_owners - 1 - turn
                 row += (2 * turn + 1) * together
+            if owner == 0 and (<Layer> layer).selector.threshold is not None:
+                self.follow(l, spaces, n_owners)
             now = seconds_now()
             spaces[owner].seconds[l * N_STAGES + UPDATE] += now - before
             before = now
+
+    cdef void follow(self, int l, Space **spaces, int n_spaces) noexcept nogil:
+        """Let the threshold of layer l follow the examples that wait, in their order."""
+        cdef LayerBuffers *buf
+        cdef int32_t b, t, n_examples = 0
+        cdef int thread
+        cdef int64_t n_active = 0
+        cdef double outputs = 0, thresholds = 0
+        for b in range(spaces[0].n_slots):
+            for thread in range(n_spaces):
+                if spaces[thread].examples[b].waits:
+                    buf = &spaces[thread].examples[b].layers[l]
+                    n_examples += 1
+                    n_active += buf.active.n
+                    thresholds += buf.active.threshold
+                    for t in range(buf.out.n):
+                        outputs += buf.out.val[t]
+        (<Layer> self.layer_pointers[l]).selector.threshold.learn(
+            n_examples, n_active, outputs, thresholds
+        )
 
     def spent(self, list workspaces):
         """Multiplications and training examples since the last call of ``totals``."""
@@ -642,25 +664,26 @@ cdef class Engine:
         cdef Py_ssize_t i, n = len(nodes)
         cdef int n_threads = len(workspaces)
         self.check_width(rows, workspaces)
-        hits = np.zeros((n, self.n_hashed), np.int32)
-        cdef int32_t *hit = ints(hits)
+        counts = np.zeros((n, 2, self.n_hashed), np.int32)
+        cdef int32_t *count = ints(counts)
         cdef Space **spaces = gather(workspaces)
         for i in prange(n, num_threads=n_threads, schedule="static", nogil=True):
-            self.count_hits(rows, row[i], hit + i * self.n_hashed, spaces[threadid()])
+            self.count_hits(rows, row[i], count + 2 * i * self.n_hashed, spaces[threadid()])
         free(spaces)
-        wanted = [(<Layer> layer).selector.n_judged for layer in self.layers[:self.n_hashed]]
-        return hits.sum(axis=0, dtype=np.int64), n * np.array(wanted, np.int64)
+        return counts.sum(axis=0, dtype=np.int64)
 
     cdef void count_hits(
-        self, Rows rows, Py_ssize_t i, int32_t *hits, Space *space
+        self, Rows rows, Py_ssize_t i, int32_t *count, Space *space
     ) noexcept nogil:
+        """Write how many nodes were found, layer by layer, and then how many were wanted."""
         cdef int l
         cdef Example *e = space.examples
         self.load(rows, i, e, &space.scratch)
         for l in range(self.n_hashed):
             self.forward(l, True, e, 1, space)
-            hits[l] = (<Layer> self.layer_pointers[l]).hits(
-                self.input_of(l, e), &e.layers[l], &space.scratch
+            (<Layer> self.layer_pointers[l]).judge(
+                self.input_of(l, e), &e.layers[l], &space.scratch,
+                count + l, count + self.n_hashed + l,
             )
 
 

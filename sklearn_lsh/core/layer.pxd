@@ -19,7 +19,9 @@ cdef class Layer:
     cdef int32_t *visits                # (n_out,): updates, where nodes are sorted by them
 
     cdef void enter(self, SparseVec *x, Scratch *s) noexcept nogil
-    cdef int32_t hits(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil
+    cdef void judge(
+        self, SparseVec *x, LayerBuffers *buf, Scratch *s, int32_t *found, int32_t *wanted
+    ) noexcept nogil
     cdef int32_t rows_together(self, int n_owners) noexcept nogil
     cdef void propose(
         self, bint inference, SparseVec *x, LayerBuffers *buf, Scratch *s

@@ -65,7 +65,7 @@ cdef class Layer:
         else:
             exact = {"exact": WinnerTakeAll, "all": AllNodes}[kind]
             self.inference_selector = exact(self.store, chosen.n_active, chosen.by_magnitude)
-            self.inference_selector.soft = chosen.soft
+            self.inference_selector.threshold = chosen.threshold
         self.inference_kind = kind
 
     cdef void enter(self, SparseVec *x, Scratch *s) noexcept nogil:
@@ -75,22 +75,26 @@ cdef class Layer:
             x.mean_product = kernels.dot(x.idx, x.val, x.n, self.store.mean)
             s.multiplications += x.n
 
-    cdef int32_t hits(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
-        """How many of the exact top n_judged nodes for x are among those selected in buf."""
-        cdef int32_t t, k = self.selector.n_judged, n = self.store.n_out, found = 0
+    cdef void judge(
+        self, SparseVec *x, LayerBuffers *buf, Scratch *s, int32_t *found, int32_t *wanted
+    ) noexcept nogil:
+        """How many nodes are exactly to be selected for x, and how many of them buf selects."""
+        cdef int32_t t, k, n = self.store.n_out
         cdef real bar
         cdef bint by_magnitude = self.selector.by_magnitude
         self.store.activations(x, NULL, n, s.score)
         s.multiplications += <int64_t> n * x.n
         for t in range(n):
             s.score[t] = fabsf(s.score[t]) if by_magnitude else s.score[t]
-        k = kernels.top(s.score, NULL, n, k, s.key, s.chosen)
+        k = kernels.top(s.score, NULL, n, self.selector.n_exact(s.score), s.key, s.chosen)
         bar = s.score[s.chosen[0]]
         for t in range(k):
             bar = min(bar, s.score[s.chosen[t]])
+        found[0] = 0
         for t in range(buf.active.n):
-            found += (fabsf(buf.active.z[t]) if by_magnitude else buf.active.z[t]) >= bar
-        return min(found, k)
+            found[0] += (fabsf(buf.active.z[t]) if by_magnitude else buf.active.z[t]) >= bar
+        found[0] = min(found[0], k)
+        wanted[0] = k
 
     cdef int32_t rows_together(self, int n_owners) noexcept nogil:
         """Nodes to visit for one example after the other: as many as stay in the cache."""

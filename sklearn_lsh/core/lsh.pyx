@@ -145,8 +145,7 @@ cdef class LSHSelector(Selector):
             self.explore(&buf.active, s)
 
     cdef void choose(self, ActiveSet *out, Scratch *s) noexcept nogil:
-        self.keep_best(out, s)
-        self.soften(out)
+        self.keep_active(out, s)
 
     cdef real* sketch_of(self, int32_t j) noexcept nogil:
         if self.place != NULL:

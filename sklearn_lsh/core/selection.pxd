@@ -1,4 +1,5 @@
-from .types cimport ActiveSet, LayerBuffers, Move, Scratch, SparseVec, int32_t
+from .threshold cimport Threshold
+from .types cimport ActiveSet, LayerBuffers, Move, Scratch, SparseVec, int32_t, real
 from .weights cimport WeightStore
 
 
@@ -9,12 +10,14 @@ cdef class Selector:
     cdef public int32_t n_judged        # of the exact top nodes, those that recall is about
     cdef public int32_t n_busy          # in training the other nodes are left out
     cdef readonly bint by_magnitude
-    cdef public bint soft               # outputs are what nodes have more than the least active
+    cdef public Threshold threshold     # None: hard
 
     cdef void propose(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil
     cdef void choose(self, ActiveSet *out, Scratch *s) noexcept nogil
-    cdef void keep_best(self, ActiveSet *out, Scratch *s) noexcept nogil
-    cdef void soften(self, ActiveSet *out) noexcept nogil
+    cdef void keep_active(self, ActiveSet *out, Scratch *s) noexcept nogil
+    cdef void keep_above(self, ActiveSet *out) noexcept nogil
+    cdef void keep_best(self, int32_t k, ActiveSet *out, Scratch *s) noexcept nogil
+    cdef int32_t n_exact(self, const real *rank) noexcept nogil
     cdef void rows_moved(
         self, const int32_t *ids, int32_t n, Move *move, LayerBuffers *buf,
         Scratch *s,

@@ -7,6 +7,7 @@ one that does is in lsh.pyx.
 from libc.math cimport INFINITY, exp, expf, fabs, fabsf, log, sqrt
 
 from .kernels cimport kernels
+from .threshold cimport Threshold
 from .types cimport (
     ActiveSet, LayerBuffers, Move, Scratch, SparseVec, int32_t, real, rng_below, rng_uniform,
 )
@@ -33,6 +34,7 @@ cdef class Selector:
         self.n_nodes = self.n_busy = store.n_out
         self.n_active = self.n_judged = n_active
         self.by_magnitude = by_magnitude
+        self.threshold = None
 
     def inference(self):
         """The selector that ``inference="auto"`` predicts with."""
@@ -57,14 +59,55 @@ cdef class Selector:
         """Told after every update how the rows ids[0..n) moved."""
         pass
 
-    cdef void keep_best(self, ActiveSet *out, Scratch *s) noexcept nogil:
-        """Keep the n_active best candidates by activation, those required among them.
+    cdef void keep_active(self, ActiveSet *out, Scratch *s) noexcept nogil:
+        """Keep of the candidates those to be active, by their activations.
+
+        Of a soft layer those above its threshold. Hard, a node speaks at full strength as it
+        enters the active set: the network's output jumps there, and two inputs that differ by
+        little may be told apart by a jump.
+        """
+        cdef int32_t t, k, n
+        if self.threshold is None:
+            self.keep_best(self.n_active, out, s)
+            return
+        n = self.threshold.n_above(out.z, out.n)
+        k = min(max(n, self.threshold.fewest), self.threshold.most)
+        if k == n and k < self.threshold.most:
+            self.keep_above(out)
+            return
+        self.keep_best(k, out, s)
+        out.threshold = INFINITY
+        for t in range(out.n):
+            out.threshold = min(out.threshold, out.z[t])
+        out.threshold = max(<real> 0, out.threshold)
+
+    cdef void keep_above(self, ActiveSet *out) noexcept nogil:
+        """Keep the candidates whose activations exceed the threshold."""
+        cdef int32_t t, n = 0
+        out.threshold = <real> self.threshold.state[0]
+        for t in range(out.n):
+            out.idx[n] = out.idx[t]
+            out.z[n] = out.z[t]
+            n += out.z[t] > out.threshold
+        out.n = n
+
+    cdef int32_t n_exact(self, const real *rank) noexcept nogil:
+        """How many of all nodes selection is judged by, given what they are ranked by."""
+        if self.threshold is None:
+            return self.n_judged
+        return min(
+            max(self.threshold.n_above(rank, self.n_nodes), self.threshold.fewest),
+            self.threshold.most,
+        )
+
+    cdef void keep_best(self, int32_t k, ActiveSet *out, Scratch *s) noexcept nogil:
+        """Keep the k best candidates by activation, those required among them.
 
         Those drawn are kept besides.
         """
-        cdef int32_t t, r = 0, d = 0, n = out.n, k = max(self.n_active, out.n_required)
+        cdef int32_t t, r = 0, d = 0, n = out.n
         cdef real *rank = out.z
-        k += out.n_drawn
+        k = max(k, out.n_required) + out.n_drawn
         if n <= k:
             return
         if self.by_magnitude or out.n_required > 0 or out.n_drawn > 0:
@@ -82,32 +125,20 @@ cdef class Selector:
             out.idx[t] = out.idx[s.chosen[t]]
             out.z[t] = out.z[s.chosen[t]]
 
-    cdef void soften(self, ActiveSet *out) noexcept nogil:
-        """Subtract the least of the chosen activations from all, if it is positive.
-
-        Nodes then grow from 0 as they enter the active set. Hard, the network's output jumps
-        there, and two inputs that differ by little may be told apart by a jump.
-        """
-        cdef int32_t t
-        cdef real least
-        if not self.soft or out.n == 0 or self.n_active >= self.n_nodes:
-            return
-        least = out.z[0]
-        for t in range(out.n):
-            least = min(least, out.z[t])
-        out.threshold = max(<real> 0, least)
-
 
 cdef class AllNodes(Selector):
-    """The standard network."""
+    """The standard network; where the layer is soft, its threshold is one more intercept."""
+
+    cdef void choose(self, ActiveSet *out, Scratch *s) noexcept nogil:
+        if self.threshold is not None:
+            out.threshold = <real> self.threshold.state[0]
 
 
 cdef class WinnerTakeAll(Selector):
     """The exact top n_active nodes: what the other selectors are measured against."""
 
     cdef void choose(self, ActiveSet *out, Scratch *s) noexcept nogil:
-        self.keep_best(out, s)
-        self.soften(out)
+        self.keep_active(out, s)
 
 
 cdef class Dropout(Selector):

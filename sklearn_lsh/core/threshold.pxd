@@ -1,0 +1,14 @@
+from .types cimport int32_t, int64_t, real
+
+
+cdef class Threshold:
+    cdef object array
+    cdef double *state                  # the threshold, and how many examples it has followed
+    cdef readonly int32_t n_active
+    cdef readonly int32_t fewest
+    cdef readonly int32_t most
+
+    cdef int32_t n_above(self, const real *z, int32_t n) noexcept nogil
+    cdef void learn(
+        self, int32_t n_examples, int64_t n_active, double outputs, double thresholds
+    ) noexcept nogil
