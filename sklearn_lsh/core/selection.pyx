@@ -7,7 +7,6 @@ one that does is in lsh.pyx.
 from libc.math cimport INFINITY, exp, expf, fabs, fabsf, log, sqrt
 
 from .kernels cimport kernels
-from .threshold cimport Threshold
 from .types cimport (
     ActiveSet, LayerBuffers, Move, Scratch, SparseVec, int32_t, real, rng_below, rng_uniform,
 )
