@@ -44,6 +44,10 @@ def test_top(benchmark):
     benchmark(kernels.top_ids, SCORES, N_LISTED)
 
 
+def test_exceeding(benchmark):
+    benchmark(kernels.exceeding, SCORES, 1.64)
+
+
 def test_gather_dots(benchmark):
     out = np.empty(N_LISTED, np.float32)
     benchmark(kernels.gather_dots, WEIGHTS, LISTED, SCATTERED, VALUES, out)

@@ -324,6 +324,14 @@ def test_top_ids_is_the_head_of_a_stable_sort(n, kind):
     assert_array_equal(x, before)
 
 
+@pytest.mark.parametrize("kind", ["plain", "ties", "equal", "nan", "infinite", "negative", "tiny"])
+@over_sizes
+def test_exceeding_lists_positions(n, kind):
+    x = scores(kind, n)
+    for bar in {0.0, -2.5, 1.0, np.inf, -np.inf, *map(float, x[:2])}:
+        assert_array_equal(kernels.exceeding(x, bar), np.flatnonzero(x > np.float32(bar)))
+
+
 def test_levels_start_with_the_plain_one(level):
     assert kernels.levels()[0] == "baseline"
     assert kernels.level() == level

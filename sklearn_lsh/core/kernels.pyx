@@ -152,6 +152,12 @@ def optimizer_step(str rule, step, idx, val, w, state):
         kernels.adagrad(&s, _index(idx), reals(val), len(val), reals(w), reals(state))
 
 
+def exceeding(x, real bar):
+    """Positions at which x exceeds the bar."""
+    out = np.empty(len(x) + 1, dtype=np.int32)
+    return out[:kernels.exceeding(reals(x), len(x), bar, ints(out))]
+
+
 def sort_ids(ids, n_nodes):
     """Sort ids below n_nodes in place: how many distinct ones, and whether scratch is clean."""
     bits = np.zeros(n_nodes // 64 + 1, np.uint64)

@@ -86,7 +86,7 @@ cdef class Layer:
         s.multiplications += <int64_t> n * x.n
         for t in range(n):
             s.score[t] = fabsf(s.score[t]) if by_magnitude else s.score[t]
-        k = kernels.top(s.score, NULL, n, self.selector.n_exact(s.score), s.key, s.chosen)
+        k = kernels.top(s.score, NULL, n, self.selector.n_exact(s.score, s), s.key, s.chosen)
         bar = s.score[s.chosen[0]]
         for t in range(k):
             bar = min(bar, s.score[s.chosen[t]])

@@ -15,9 +15,8 @@ cdef class Selector:
     cdef void propose(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil
     cdef void choose(self, ActiveSet *out, Scratch *s) noexcept nogil
     cdef void keep_active(self, ActiveSet *out, Scratch *s) noexcept nogil
-    cdef void keep_above(self, ActiveSet *out) noexcept nogil
     cdef void keep_best(self, int32_t k, ActiveSet *out, Scratch *s) noexcept nogil
-    cdef int32_t n_exact(self, const real *rank) noexcept nogil
+    cdef int32_t n_exact(self, const real *rank, Scratch *s) noexcept nogil
     cdef void rows_moved(
         self, const int32_t *ids, int32_t n, Move *move, LayerBuffers *buf,
         Scratch *s,

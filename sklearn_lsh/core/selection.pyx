@@ -66,38 +66,29 @@ cdef class Selector:
         little may be told apart by a jump.
         """
         cdef int32_t t, k, n
+        cdef real bar
         if self.threshold is None:
             self.keep_best(self.n_active, out, s)
             return
-        n = self.threshold.n_above(out.z, out.n)
+        bar = <real> self.threshold.state[0]
+        n = kernels.exceeding(out.z, out.n, bar, s.chosen)
         k = min(max(n, self.threshold.fewest), self.threshold.most)
         if k == n and k < self.threshold.most:
-            self.keep_above(out)
-            return
-        self.keep_best(k, out, s)
-        out.threshold = INFINITY
-        for t in range(out.n):
-            out.threshold = min(out.threshold, out.z[t])
-        out.threshold = max(<real> 0, out.threshold)
+            keep_chosen(n, out, s)
+        else:
+            self.keep_best(k, out, s)
+            bar = INFINITY
+            for t in range(out.n):
+                bar = min(bar, out.z[t])
+        out.threshold = max(<real> 0, bar)
 
-    cdef void keep_above(self, ActiveSet *out) noexcept nogil:
-        """Keep the candidates whose activations exceed the threshold."""
-        cdef int32_t t, n = 0
-        out.threshold = <real> self.threshold.state[0]
-        for t in range(out.n):
-            out.idx[n] = out.idx[t]
-            out.z[n] = out.z[t]
-            n += out.z[t] > out.threshold
-        out.n = n
-
-    cdef int32_t n_exact(self, const real *rank) noexcept nogil:
+    cdef int32_t n_exact(self, const real *rank, Scratch *s) noexcept nogil:
         """How many of all nodes selection is judged by, given what they are ranked by."""
+        cdef int32_t n
         if self.threshold is None:
             return self.n_judged
-        return min(
-            max(self.threshold.n_above(rank, self.n_nodes), self.threshold.fewest),
-            self.threshold.most,
-        )
+        n = kernels.exceeding(rank, self.n_nodes, <real> self.threshold.state[0], s.chosen)
+        return min(max(n, self.threshold.fewest), self.threshold.most)
 
     cdef void keep_best(self, int32_t k, ActiveSet *out, Scratch *s) noexcept nogil:
         """Keep the k best candidates by activation, those required among them.
@@ -119,10 +110,16 @@ cdef class Selector:
                 elif d < out.n_drawn and out.idx[t] == out.drawn[d]:
                     rank[t] = INFINITY
                     d += 1
-        out.n = kernels.top(rank, NULL, n, k, s.key, s.chosen)
-        for t in range(out.n):
-            out.idx[t] = out.idx[s.chosen[t]]
-            out.z[t] = out.z[s.chosen[t]]
+        keep_chosen(kernels.top(rank, NULL, n, k, s.key, s.chosen), out, s)
+
+
+cdef void keep_chosen(int32_t n, ActiveSet *out, Scratch *s) noexcept nogil:
+    """Keep the candidates at the n places in s.chosen, which ascend."""
+    cdef int32_t t
+    for t in range(n):
+        out.idx[t] = out.idx[s.chosen[t]]
+        out.z[t] = out.z[s.chosen[t]]
+    out.n = n
 
 
 cdef class AllNodes(Selector):

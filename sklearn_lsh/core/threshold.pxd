@@ -1,4 +1,4 @@
-from .types cimport int32_t, int64_t, real
+from .types cimport int32_t, int64_t
 
 
 cdef class Threshold:
@@ -8,7 +8,6 @@ cdef class Threshold:
     cdef readonly int32_t fewest
     cdef readonly int32_t most
 
-    cdef int32_t n_above(self, const real *z, int32_t n) noexcept nogil
     cdef void learn(
         self, int32_t n_examples, int64_t n_active, double outputs, double thresholds
     ) noexcept nogil

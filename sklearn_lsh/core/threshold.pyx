@@ -7,7 +7,7 @@ and the same number of active nodes, that was lost.
 
 from libc.math cimport fmax, fmin, isfinite, log
 
-from .types cimport borrow, int32_t, int64_t, real
+from .types cimport borrow, int32_t, int64_t
 
 # Active nodes of an example at least and at most, relative to the number wanted on average.
 # Beyond, its own least active node is the threshold: so outputs are continuous all the same.
@@ -46,14 +46,6 @@ cdef class Threshold:
     def value(self):
         """The threshold as it is."""
         return self.state[0]
-
-    cdef int32_t n_above(self, const real *z, int32_t n) noexcept nogil:
-        """How many activations exceed the threshold."""
-        cdef real bar = <real> self.state[0]
-        cdef int32_t t, found = 0
-        for t in range(n):
-            found += z[t] > bar
-        return found
 
     cdef void learn(
         self, int32_t n_examples, int64_t n_active, double outputs, double thresholds

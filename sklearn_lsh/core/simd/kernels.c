@@ -157,6 +157,14 @@ static inline uint32_t above_baseline(const int32_t *key, int32_t bar)
     return mask;
 }
 
+/* The same of 16 floats, of which NaN is not above. */
+static inline uint32_t over_baseline(const float *x, float bar)
+{
+    uint32_t mask = 0;
+    for (int i = 0; i < 16; i++) mask |= (uint32_t) (x[i] > bar) << i;
+    return mask;
+}
+
 #define LEVEL(name) name##_baseline
 #define LEVEL_NAME "baseline"
 #include "kernels_impl.h"
@@ -182,6 +190,14 @@ static inline uint32_t above_avx2(const int32_t *key, int32_t bar)
            (uint32_t) _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(high, b))) << 8;
 }
 
+static inline uint32_t over_avx2(const float *x, float bar)
+{
+    const __m256 b = _mm256_set1_ps(bar);
+    const __m256 low = _mm256_cmp_ps(_mm256_loadu_ps(x), b, _CMP_GT_OQ);
+    const __m256 high = _mm256_cmp_ps(_mm256_loadu_ps(x + 8), b, _CMP_GT_OQ);
+    return (uint32_t) _mm256_movemask_ps(low) | (uint32_t) _mm256_movemask_ps(high) << 8;
+}
+
 #define LEVEL(name) name##_avx2
 #define LEVEL_NAME "avx2"
 #include "kernels_impl.h"
@@ -198,6 +214,11 @@ static inline uint32_t above_avx2(const int32_t *key, int32_t bar)
 static inline uint32_t above_avx512(const int32_t *key, int32_t bar)
 {
     return _mm512_cmpgt_epi32_mask(_mm512_loadu_si512(key), _mm512_set1_epi32(bar));
+}
+
+static inline uint32_t over_avx512(const float *x, float bar)
+{
+    return _mm512_cmp_ps_mask(_mm512_loadu_ps(x), _mm512_set1_ps(bar), _CMP_GT_OQ);
 }
 
 #define LEVEL(name) name##_avx512

@@ -77,6 +77,8 @@ typedef struct {
      * 0..n-1; key is scratch of n; out holds at least m and may be ids. */
     int32_t (*top)(const float *score, const int32_t *ids, int32_t n, int32_t m,
                    int32_t *key, int32_t *out);
+    /* Write the positions at which x exceeds the bar, and return how many; out holds n. */
+    int32_t (*exceeding)(const float *x, int32_t n, float bar, int32_t *out);
     /* Sort n ids below n_nodes and drop repeated ones; returns how many are left. bits has a bit
      * for each node, all 0 before and after. */
     int32_t (*sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits);

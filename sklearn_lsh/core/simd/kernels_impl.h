@@ -403,6 +403,20 @@ static int32_t LEVEL(top)(const float *score, const int32_t *ids, int32_t n, int
     return kept;
 }
 
+static int32_t LEVEL(exceeding)(const float *x, int32_t n, float bar, int32_t *out)
+{
+    int32_t t, found = 0;
+    for (t = 0; t + 16 <= n; t += 16) {
+        uint32_t mask = LEVEL(over)(x + t, bar);
+        for (; mask; mask &= mask - 1) out[found++] = t + trailing_zeros(mask);
+    }
+    for (; t < n; t++) {
+        out[found] = t;
+        found += x[t] > bar;
+    }
+    return found;
+}
+
 static int32_t LEVEL(sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits)
 {
     int32_t word, t, kept = 0;
@@ -418,6 +432,6 @@ static int32_t LEVEL(sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *b
 static const lsh_kernels LEVEL(table) = {
     LEVEL_NAME, LEVEL(dot), LEVEL(gather_dots), LEVEL(run_dots), LEVEL(axpy), LEVEL(find_runs),
     LEVEL(run_axpy), LEVEL(run_outer), LEVEL(run_pull_back), LEVEL(pull_back), LEVEL(row_dots),
-    LEVEL(row_sums), LEVEL(exponentials), LEVEL(sigmoids), LEVEL(max_abs), LEVEL(sum_squares), LEVEL(sgd), LEVEL(adagrad), LEVEL(top),
-    LEVEL(sort),
+    LEVEL(row_sums), LEVEL(exponentials), LEVEL(sigmoids), LEVEL(max_abs), LEVEL(sum_squares),
+    LEVEL(sgd), LEVEL(adagrad), LEVEL(top), LEVEL(exceeding), LEVEL(sort),
 };
