@@ -7,6 +7,7 @@ from scipy.sparse import vstack as vstack_sparse
 from ._data import as_rows
 from ._memory import require
 from ._pace import Pace
+from .core.answers import Best, Probabilities
 
 # Rows that a thread predicts at a time, so that weights in the cache serve all of them; fewer
 # where layers are so wide that their outputs would take more numbers than this.
@@ -34,12 +35,7 @@ def outputs(network, rows, workspaces, start=0, stop=None):
         8 * shape[0] * shape[1], f"the probabilities of {shape[1]} classes for {shape[0]} rows"
     )
     found = np.empty(shape)
-
-    def predict(begin, end):
-        out = found[begin - start : end - start]
-        return network.engine.predict(rows, begin, end, out, workspaces)
-
-    _in_parts(predict, start, stop)
+    _in_parts(network.engine, rows, (start, stop), Probabilities(found, start), workspaces)
     return found
 
 
@@ -55,17 +51,18 @@ def best(network, rows, k, workspaces):
     shape = (rows.n_rows, k)
     require(12 * shape[0] * shape[1], f"the best {k} classes of {shape[0]} rows")
     ids, p = np.empty(shape, np.int32), np.empty(shape)
-
-    def predict(begin, end):
-        return network.engine.best(rows, begin, end, ids[begin:end], p[begin:end], workspaces)
-
-    _in_parts(predict, 0, rows.n_rows)
+    _in_parts(network.engine, rows, (0, rows.n_rows), Best(ids, p), workspaces)
     return ids, p
 
 
-def _in_parts(predict, start, stop):
-    """Predict rows from start to stop in calls between which Ctrl-C is heard."""
-    pace, done = Pace(TOGETHER), start
+def _in_parts(engine, rows, span, answers, workspaces):
+    """Predict a span of rows in calls between which Ctrl-C is heard."""
+    done, stop = span
+    pace = Pace(TOGETHER)
+
+    def predict(begin, end):
+        return engine.predict(rows, begin, end, answers, workspaces)
+
     while done < stop:
         begin = done
         done, overflown = pace.call(predict, begin, stop)

@@ -13,6 +13,7 @@ from test_hashing import assert_codes_follow_weights, assert_sketches_follow_wei
 
 from sklearn_lsh import LSHMLPClassifier
 from sklearn_lsh._data import as_rows
+from sklearn_lsh.core.answers import Best, Probabilities
 from sklearn_lsh.core.engine import OPENMP
 from sklearn_lsh.core.optimizers import SOLVERS
 from sklearn_lsh.core.outputs import Targets
@@ -216,3 +217,42 @@ def test_a_batch_that_finds_no_room_is_refused(lock_free):
     work = as_rows(X), targets, np.arange(len(X)), 0, len(X), 0, network.engine.workspaces(2, 3)
     with pytest.raises(ValueError, match="examples in a workspace for 3"):
         network.engine.train(*work, 4 if lock_free else 7, lock_free)
+
+
+@pytest.mark.parametrize(
+    "answers, wrong",
+    [
+        (lambda: Probabilities(np.empty((5, 10))), "rows 3 to 9 into 5 from 0"),
+        (lambda: Probabilities(np.empty((5, 10)), 4), "rows 3 to 9 into 5 from 4"),
+        (lambda: Probabilities(np.empty((9, 8))), "8 columns for 10 outputs"),
+        (lambda: Best(np.empty((9, 2), np.int32), np.empty((8, 2))), r"shape \(9, 2\)"),
+        (lambda: Best(np.empty((5, 2), np.int32), np.empty((5, 2)), 2), "into 5 from 2"),
+    ],
+)
+def test_answers_have_room(answers, wrong):
+    """The last guard: no caller of the library gets there."""
+    engine = small()._network.engine
+    with pytest.raises(ValueError, match=wrong):
+        engine.predict(as_rows(X), 3, 9, answers(), engine.workspaces(1))
+
+
+def test_no_rows_beyond_the_data():
+    engine = small()._network.engine
+    with pytest.raises(ValueError, match="rows 3 to 999 of"):
+        engine.predict(as_rows(X), 3, 999, Probabilities(np.empty((996, 10)), 3),
+                       engine.workspaces(1))
+
+
+def test_answers_may_start_anywhere():
+    """Rows 3 to 8 into arrays for rows 2 to 9; the others stay as they are."""
+    estimator = small()
+    engine, expected = estimator._network.engine, estimator.predict_proba(X[:10])
+    p, ids, best = np.full((8, 10), -7.0), np.full((8, 3), -7, np.int32), np.full((8, 3), -7.0)
+    for answers in (Probabilities(p, 2), Best(ids, best, 2)):
+        engine.predict(as_rows(X), 3, 9, answers, engine.workspaces(1, 4))
+    for found in (p, ids, best):
+        assert (found[[0, 7]] == -7).all()
+    assert_allclose(p[1:7], expected[3:9], rtol=1e-6)
+    order = np.argsort(-expected[3:9], axis=1, kind="stable")[:, :3]
+    np.testing.assert_array_equal(ids[1:7], order)
+    assert_allclose(best[1:7], np.take_along_axis(expected[3:9], order, axis=1), rtol=1e-6)

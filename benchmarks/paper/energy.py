@@ -29,6 +29,7 @@ from _rates import Rates
 from _runs import Results, execute, fullest, parse, parser
 
 from sklearn_lsh._data import as_rows
+from sklearn_lsh.core.answers import Probabilities
 from sklearn_lsh.inspection import active_sets
 
 POWERCAP = Path("/sys/class/powercap")
@@ -99,7 +100,7 @@ def multiplications(clf, data):
     workspaces = net.engine.workspaces(1)
     n = len(data.X_test)
     out = np.empty((n, net.settings.n_outputs))
-    net.engine.predict(as_rows(data.X_test), 0, n, out, workspaces)
+    net.engine.predict(as_rows(data.X_test), 0, n, Probabilities(out), workspaces)
     predict = net.engine.totals(workspaces)["multiplications"] / n
     return train, predict, "counted by the library"
 

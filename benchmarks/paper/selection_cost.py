@@ -25,6 +25,7 @@ from _runs import Results, execute, parse, parser
 from theory import Rehashed
 
 from sklearn_lsh._data import as_rows
+from sklearn_lsh.core.answers import Probabilities
 from sklearn_lsh.core.optimizers import SOLVERS
 from sklearn_lsh.inspection import active_set_recall
 
@@ -123,7 +124,7 @@ def cost(clf, X):
     seconds = []
     for _ in range(REPEATS):
         started = time.perf_counter()
-        net.engine.predict(test, 0, len(X), out, spaces)
+        net.engine.predict(test, 0, len(X), Probabilities(out), spaces)
         seconds.append(time.perf_counter() - started)
     total = net.engine.totals(spaces)["multiplications"] / REPEATS / len(X)
     output = ACTIVE * len(clf.classes_)

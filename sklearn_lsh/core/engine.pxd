@@ -1,6 +1,7 @@
+from .answers cimport Answers
 from .layer cimport Layer
 from .losses cimport Loss
-from .outputs cimport Best, Targets
+from .outputs cimport Targets
 from .rows cimport Rows
 from .types cimport Scratch, SparseVec, int32_t, int64_t, uint64_t
 from .workspace cimport Example, Space
@@ -39,13 +40,7 @@ cdef class Engine:
     cdef void update(self, Space **spaces, int owner, int n_owners) noexcept nogil
     cdef void follow(self, int l, Space **spaces, int n_spaces) noexcept nogil
     cdef int32_t predict_some(
-        self, Rows rows, Py_ssize_t start, Py_ssize_t stop, double *p, Space *space
-    ) noexcept nogil
-    cdef void forward_all(
-        self, Rows rows, Py_ssize_t start, int32_t n, Space *space
-    ) noexcept nogil
-    cdef int32_t best_of_some(
-        self, Rows rows, Py_ssize_t start, Py_ssize_t stop, Best *best, Space *space
+        self, Rows rows, Py_ssize_t start, Py_ssize_t stop, Answers answers, Space *space
     ) noexcept nogil
     cdef void count_hits(
         self, Rows rows, Py_ssize_t i, int32_t *count, Space *space

@@ -13,14 +13,12 @@ import numpy as np
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport calloc, free
 
+from .answers cimport Answers
 from .clock cimport seconds_now
-from .kernels cimport kernels
 from .layer cimport Layer, position
 from .losses cimport Loss
 from .lsh cimport LSHSelector
-from .outputs cimport (
-    Best, Targets, all_finite, descend, drop_small, speak_for_others, spread,
-)
+from .outputs cimport Targets, all_finite, drop_small, speak_for_others
 from .rows cimport Rows
 from .types cimport (
     CHECK, LayerBuffers, Scratch, SparseVec, borrow, int32_t, int64_t, ints, mix, real, uint64_t,
@@ -99,11 +97,6 @@ cdef class Engine:
         for ws in workspaces:
             if ws.n_listed < wanted:
                 raise ValueError(f"{wanted} outputs in a workspace for {ws.n_listed}")
-
-    def check_room(self, Rows rows, start, stop, out):
-        """The last guard of what predictions are written to."""
-        if not 0 <= start <= stop <= rows.n_rows or len(out) != stop - start:
-            raise ValueError(f"rows {start} to {stop} of {rows.n_rows} into {len(out)}")
 
     def check_slots(self, workspaces, n_examples):
         """The last guard of their number: each workspace has room for so many examples."""
@@ -487,123 +480,45 @@ cdef class Engine:
 
     # ---- prediction ------------------------------------------------------------------
 
-    def predict(self, Rows rows, Py_ssize_t start, Py_ssize_t stop, out, list workspaces):
-        """Probabilities of rows [start, stop) into out, float64 (stop - start, n_outputs).
+    def predict(
+        self, Rows rows, Py_ssize_t start, Py_ssize_t stop, Answers answers, list workspaces
+    ):
+        """Answer for rows [start, stop).
 
         Returns how many rows had a logit that is not finite; theirs are not written.
         """
-        cdef Py_ssize_t t, i, n_outputs = out.shape[1]
-        cdef double *p = <double *> borrow(out, "f8")
+        cdef Py_ssize_t t, i
         cdef int n_threads = len(workspaces)
         cdef int64_t overflown = 0
         self.check_width(rows, workspaces)
-        self.check_room(rows, start, stop, out)
-        if n_outputs != (<Layer> self.layers[self.n_hidden]).store.n_out:
-            raise ValueError(f"{n_outputs} columns for the outputs")
+        if not 0 <= start <= stop <= rows.n_rows:
+            raise ValueError(f"rows {start} to {stop} of {rows.n_rows}")
+        answers.check(start, stop, (<Layer> self.layers[self.n_hidden]).store.n_out)
         cdef Space **spaces = gather(workspaces)
         cdef Py_ssize_t together = spaces[0].n_slots, n = (stop - start + together - 1) // together
         for t in prange(n, num_threads=n_threads, schedule="dynamic", chunksize=1, nogil=True):
             i = start + t * together
             overflown += self.predict_some(
-                rows, i, min(stop, i + together), p + (i - start) * n_outputs, spaces[threadid()]
+                rows, i, min(stop, i + together), answers, spaces[threadid()]
             )
         free(spaces)
         return overflown
 
     cdef int32_t predict_some(
-        self, Rows rows, Py_ssize_t start, Py_ssize_t stop, double *p, Space *space
+        self, Rows rows, Py_ssize_t start, Py_ssize_t stop, Answers answers, Space *space
     ) noexcept nogil:
         """As many rows as a workspace has room for, or fewer."""
-        cdef LayerBuffers *out
-        cdef int32_t n_outputs = (<Layer> self.layer_pointers[self.n_hidden]).store.n_out
         cdef int32_t b, overflown = 0, n = <int32_t> (stop - start)
-        self.forward_all(rows, start, n, space)
-        for b in range(n):
-            out = &space.examples[b].layers[self.n_hidden]
-            if all_finite(out.out.val, out.out.n):
-                self.loss.probabilities(out.out.val, out.out.n, NULL, out.out.n, p)
-                if out.out.idx != NULL:
-                    spread(p, n_outputs, out.out_idx, out.out.n)
-            else:
-                overflown += 1
-            p += n_outputs
-        return overflown
-
-    def best(self, Rows rows, Py_ssize_t start, Py_ssize_t stop, ids, p, list workspaces):
-        """The outputs of highest probability of rows [start, stop).
-
-        Parameters
-        ----------
-        rows : Rows
-        start, stop : int
-        ids : ndarray of shape (stop - start, k), int32
-            Receives them, best first; equal ones in ascending order. -1 where a hashed output
-            layer has found fewer.
-        p : ndarray of shape (stop - start, k), float64
-            Receives their probabilities.
-        workspaces : list of Workspace
-
-        Returns
-        -------
-        overflown : int
-            How many rows had a logit that is not finite; theirs are not written.
-        """
-        cdef Best best
-        cdef Py_ssize_t t, i, k = ids.shape[1]
-        cdef int n_threads = len(workspaces)
-        cdef int64_t overflown = 0
-        self.check_width(rows, workspaces)
-        if ids.shape != p.shape:
-            raise ValueError(f"ids of shape {ids.shape}, probabilities of {p.shape}")
-        self.check_room(rows, start, stop, ids)
-        best.start, best.k, best.ids, best.p = start, k, ints(ids), <double *> borrow(p, "f8")
-        cdef Space **spaces = gather(workspaces)
-        cdef Py_ssize_t together = spaces[0].n_slots, n = (stop - start + together - 1) // together
-        for t in prange(n, num_threads=n_threads, schedule="dynamic", chunksize=1, nogil=True):
-            i = start + t * together
-            overflown += self.best_of_some(
-                rows, i, min(stop, i + together), &best, spaces[threadid()]
-            )
-        free(spaces)
-        return overflown
-
-    cdef int32_t best_of_some(
-        self, Rows rows, Py_ssize_t start, Py_ssize_t stop, Best *best, Space *space
-    ) noexcept nogil:
-        """As many rows as a workspace has room for, or fewer."""
-        cdef LayerBuffers *out
-        cdef Scratch *s = &space.scratch
-        cdef int32_t b, t, m, overflown = 0, n = <int32_t> (stop - start)
-        cdef Py_ssize_t row
-        cdef int32_t *ids
-        cdef double *p
-        self.forward_all(rows, start, n, space)
-        for b in range(n):
-            out = &space.examples[b].layers[self.n_hidden]
-            if not all_finite(out.out.val, out.out.n):
-                overflown += 1
-                continue
-            row = start + b - best.start
-            ids, p = best.ids + row * best.k, best.p + row * best.k
-            m = kernels.top(out.out.val, NULL, out.out.n, best.k, s.key, s.chosen)
-            descend(s.chosen, m, out.out.val)
-            self.loss.probabilities(out.out.val, out.out.n, s.chosen, m, p)
-            for t in range(m):
-                ids[t] = s.chosen[t] if out.out.idx == NULL else out.out_idx[s.chosen[t]]
-            for t in range(m, best.k):
-                ids[t], p[t] = -1, 0
-        return overflown
-
-    cdef void forward_all(
-        self, Rows rows, Py_ssize_t start, int32_t n, Space *space
-    ) noexcept nogil:
-        """The outputs of n rows from start on, as in prediction."""
-        cdef int32_t b
         cdef int l
         for b in range(n):
             self.load(rows, start + b, &space.examples[b], &space.scratch)
         for l in range(self.n_hidden + 1):
             self.forward(l, True, space.examples, n, space)
+        for b in range(n):
+            overflown += not answers.write(
+                start + b, &space.examples[b].layers[self.n_hidden], self.loss, &space.scratch
+            )
+        return overflown
 
     def hidden(self, Rows rows, nodes, int l, str what, Workspace ws):
         """What hidden layer l selects ("selected") or outputs ("outputs") for some rows.

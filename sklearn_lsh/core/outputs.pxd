@@ -11,16 +11,6 @@ cdef class Targets:
     cdef void require(self, Py_ssize_t i, ActiveSet *out) noexcept nogil
 
 
-# Where the best classes of rows from start on go: (n_rows, k) each, best first.
-cdef struct Best:
-    Py_ssize_t start
-    int32_t k
-    int32_t *ids
-    double *p
-
-
 cdef bint all_finite(const real *z, int32_t n) noexcept nogil
 cdef void speak_for_others(LayerBuffers *out, int32_t n_outputs) noexcept nogil
 cdef void drop_small(LayerBuffers *out, uint64_t *rng) noexcept nogil
-cdef void spread(double *p, int32_t width, const int32_t *ids, int32_t n) noexcept nogil
-cdef void descend(int32_t *ids, int32_t n, const real *score) noexcept nogil

@@ -90,27 +90,3 @@ cdef void drop_small(LayerBuffers *out, uint64_t *rng) noexcept nogil:
         out.out_idx[n] = out.out_idx[t]
         n += 1
     out.out.n = n
-
-
-cdef void spread(double *p, int32_t width, const int32_t *ids, int32_t n) noexcept nogil:
-    """Move the n numbers in front to the ascending places ids, and fill up with zeros."""
-    cdef int32_t t = width - 1, source = n - 1
-    # From the back and in place: no number moves to the left.
-    while t >= 0:
-        if source >= 0 and ids[source] == t:
-            p[t] = p[source]
-            source -= 1
-        else:
-            p[t] = 0
-        t -= 1
-
-
-cdef void descend(int32_t *ids, int32_t n, const real *score) noexcept nogil:
-    """Sort ascending ids by falling score, equal ones as they are (by insertion: n is small)."""
-    cdef int32_t t, i, j
-    for t in range(1, n):
-        j, i = ids[t], t
-        while i > 0 and score[ids[i - 1]] < score[j]:
-            ids[i] = ids[i - 1]
-            i -= 1
-        ids[i] = j
