@@ -5,7 +5,6 @@ from dataclasses import fields
 from numbers import Integral, Real
 
 import numpy as np
-from joblib import effective_n_jobs
 from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.model_selection import train_test_split
@@ -18,9 +17,8 @@ from ._labels import Labels
 from ._memory import network_bytes, require
 from ._network import Network
 from ._prediction import Predictor, best, decisions, make_workspaces, outputs
-from ._resolve import resolve_learning_rate, resolve_settings
+from ._resolve import resolve_learning_rate, resolve_settings, resolve_threads
 from ._training import Options, Progress, Trainer
-from .core.engine import OPENMP
 from .core.hashing import HASH_FAMILIES
 from .core.layer import ACTIVATIONS
 from .core.losses import LOSSES
@@ -166,12 +164,13 @@ default="lsh"
         Whether ``fit`` goes on from the previous solution.
 
     n_jobs : int or None, default=None
-        Threads; None is one. Their number does not change the result, unless they are
-        ``lock_free``. A build without OpenMP uses one thread.
+        Threads; None is one, -1 all processors. No more are used than threadpoolctl, joblib (in
+        its workers) or the variable OMP_NUM_THREADS allow. Their number does not change the
+        result, unless they are ``lock_free``. A build without OpenMP uses one thread.
 
     lock_free : bool, default=False
-        Whether threads train without waiting for each other, each on batches of its own, and
-        update the weights without locks, as in the paper. The order of updates, so the result,
+        Whether threads train without waiting for each other, each on its part of ``batch_size``,
+        and update the weights without locks, as in the paper. The order of updates, so the result,
         then varies from run to run.
 
     random_state : int, RandomState instance or None, default=None
@@ -536,8 +535,7 @@ default="lsh"
         )
 
     def _n_threads(self):
-        threads = effective_n_jobs(self.n_jobs)
-        return threads if OPENMP else 1
+        return resolve_threads(self.n_jobs)
 
     def _train(self, X, y, sample_weight, labels, network, progress, one_epoch):
         rows = as_rows(X)

@@ -3,9 +3,11 @@
 from numbers import Integral, Real
 
 import numpy as np
+from joblib import cpu_count, effective_n_jobs
 
 from ._calibration import CELLS_WIDTH
 from ._network import Settings
+from .core.engine import OPENMP, max_threads
 from .core.optimizers import SOLVERS
 from .core.selection import SELECTIONS
 
@@ -173,3 +175,13 @@ def resolve_learning_rate(learning_rate_init, solver):
     if learning_rate_init == "auto":
         return SOLVERS[solver].auto_learning_rate
     return float(learning_rate_init)
+
+
+def resolve_threads(n_jobs):
+    """How many threads; more than there are processors only where nothing limits them."""
+    threads = effective_n_jobs(n_jobs)
+    if not OPENMP:
+        return 1
+    # In joblib's workers, under threadpoolctl's limits or OMP_NUM_THREADS, OpenMP knows of less.
+    limit = max_threads()
+    return threads if limit >= cpu_count() else min(threads, limit)

@@ -95,14 +95,19 @@ class Trainer:
         self.best_weights = None
         network.make_writable()
         network.set_inference("auto")
-        alone = options.lock_free or options.n_simulated
-        n_slots = options.batch_size if alone else ceil(options.batch_size / options.n_threads)
+        # Examples that one thread has in hand; a simulated worker has a batch to itself.
+        n_slots = options.batch_size
+        if not options.n_simulated:
+            n_slots = ceil(n_slots / options.n_threads)
+        # Lock-free each thread takes batches of its own, no more together than a batch without:
+        # updates must not come from weights that are much older.
+        self.batch = n_slots if options.lock_free else options.batch_size
         self.workspaces = network.engine.workspaces(
             options.n_simulated or options.n_threads, max(1, min(n_slots, len(examples))),
             targets.most_labels,
         )
         self.rehasher = Rehasher(network, self.workspaces[: options.n_threads])
-        self.pace = Pace(options.batch_size * (options.n_threads if options.lock_free else 1))
+        self.pace = Pace(self.batch * (options.n_threads if options.lock_free else 1))
 
     def run(self):
         """Train until a stopping criterion holds or ``max_iter`` epochs are done."""
@@ -150,9 +155,9 @@ class Trainer:
         def train(start, stop):
             work = self.rows, self.targets, order, start, stop, seed, self.workspaces
             if self.options.n_simulated:
-                network.engine.train_delayed(*work, self.options.batch_size)
+                network.engine.train_delayed(*work, self.batch)
             else:
-                network.engine.train(*work, self.options.batch_size, self.options.lock_free)
+                network.engine.train(*work, self.batch, self.options.lock_free)
 
         done = 0
         while done < n:
@@ -161,8 +166,7 @@ class Trainer:
                 start = max(0, min(done, n - self.rehasher.sample_size))
                 self.rehasher.run(self.rows, order[start : start + self.rehasher.sample_size])
             # Whole batches: where tables are looked after has no influence on what is one.
-            batches = np.ceil(self.rehasher.due / self.options.batch_size)
-            stop = int(min(n, done + batches * self.options.batch_size))
+            stop = int(min(n, done + np.ceil(self.rehasher.due / self.batch) * self.batch))
             start = done
             if self.options.n_simulated:
                 # Uncut: a call does not end before all workers have applied their updates.

@@ -28,15 +28,25 @@ from .workspace cimport BACKWARD, FORWARD, N_STAGES, SELECT, UPDATE, Example, Sp
 cdef extern from *:
     """
     #ifdef _OPENMP
+    #include <omp.h>
     #define LSH_OPENMP 1
+    #define LSH_MAX_THREADS omp_get_max_threads()
     #else
     #define LSH_OPENMP 0
+    #define LSH_MAX_THREADS 1
     #endif
     """
     bint LSH_OPENMP
+    int LSH_MAX_THREADS
 
 #: Whether passes can run on several threads (the build found OpenMP).
 OPENMP = bool(LSH_OPENMP)
+
+
+def max_threads():
+    """How many threads OpenMP would take: the processors, or what limits were set."""
+    return LSH_MAX_THREADS
+
 
 #: What the time of a pass goes to, layer by layer: proposing nodes and choosing among them;
 #: their activations; gradients (at the top layer the loss's, too); updates.

@@ -1,0 +1,95 @@
+"""How many threads are used: as many as asked for, no more than allowed."""
+
+import pytest
+from joblib import cpu_count
+from problems import digits, quick, same_model
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_validate
+from threadpoolctl import threadpool_limits
+
+import sklearn_lsh._resolve
+from sklearn_lsh import LSHMLPClassifier
+from sklearn_lsh._resolve import resolve_threads
+from sklearn_lsh._training import Trainer
+from sklearn_lsh.core.engine import OPENMP, max_threads
+
+X, Y = digits(200)
+needs_openmp = pytest.mark.skipif(not OPENMP, reason="built without OpenMP")
+
+
+class Counting(LSHMLPClassifier):
+    """Remembers how many threads trained it."""
+
+    def fit(self, X, y):
+        super().fit(X, y)
+        self.threads_ = self._n_threads()
+        return self
+
+
+def counting(n_jobs):
+    return Counting((100,), active_fraction=20, max_iter=1, n_jobs=n_jobs, random_state=0)
+
+
+@needs_openmp
+@pytest.mark.parametrize(
+    "n_jobs, limit, expected",
+    [(None, 4, 1), (1, 4, 1), (3, 4, 3), (9, 4, 9), (-1, 4, 4), (-2, 4, 3), (3, 2, 2), (-1, 2, 2),
+     (None, 1, 1), (-1, 1, 1), (5, 1, 1), (-1, 8, 4)],
+)
+def test_threads_of_four_processors(monkeypatch, n_jobs, limit, expected):
+    """More than there are processors only where asked for and nothing is limited."""
+    monkeypatch.setattr(sklearn_lsh._resolve, "cpu_count", lambda: 4)
+    jobs = {None: 1, -1: 4, -2: 3}
+    monkeypatch.setattr(sklearn_lsh._resolve, "effective_n_jobs", lambda n: jobs.get(n, n))
+    monkeypatch.setattr(sklearn_lsh._resolve, "max_threads", lambda: limit)
+    assert resolve_threads(n_jobs) == expected
+
+
+def test_one_thread_without_openmp(monkeypatch):
+    monkeypatch.setattr(sklearn_lsh._resolve, "OPENMP", False)
+    assert resolve_threads(4) == 1
+
+
+@needs_openmp
+def test_the_limits_of_threadpoolctl_hold():
+    before = max_threads()
+    with threadpool_limits(1, user_api="openmp"):
+        assert max_threads() == 1
+        if cpu_count() > 1:
+            assert counting(2).fit(X, Y).threads_ == 1
+    assert max_threads() == before
+
+
+@pytest.mark.parametrize("n_jobs", [-1, 4])
+def test_workers_of_joblib_do_not_compete(n_jobs):
+    """Two processes of a grid search together take no more threads than there are processors."""
+    found = cross_validate(counting(n_jobs), X, Y, cv=2, n_jobs=2, return_estimator=True)
+    assert max(e.threads_ for e in found["estimator"]) <= max(1, cpu_count() // 2)
+
+
+def test_a_grid_search_finds_the_same_whatever_the_number_of_processes():
+    grid = {"hidden_layer_sizes": [(100,), (80, 60)], "n_jobs": [None, -1]}
+    scores = [
+        GridSearchCV(clone(counting(None)), grid, cv=2, n_jobs=n).fit(X, Y).cv_results_
+        for n in (None, 2)
+    ]
+    assert list(scores[0]["mean_test_score"]) == list(scores[1]["mean_test_score"])
+
+
+@pytest.mark.parametrize("n_jobs, in_hand", [(1, 32), (2, 16), (3, 11), (40, 1)])
+@pytest.mark.parametrize("lock_free", [True, False])
+def test_threads_share_a_batch(monkeypatch, lock_free, n_jobs, in_hand):
+    """Lock-free, too: no more examples are under way at once."""
+    made = []
+    monkeypatch.setattr(Trainer, "epoch", lambda self: made.append(self))
+    monkeypatch.setattr(Trainer, "should_stop", lambda self: True)
+    monkeypatch.setattr(LSHMLPClassifier, "_n_threads", lambda self: n_jobs)
+    quick(lock_free=lock_free).fit(X, Y)
+    (trainer,) = made
+    assert len(trainer.workspaces) == n_jobs
+    assert trainer.batch == (in_hand if lock_free else 32)
+
+
+def test_lock_free_on_one_thread_is_no_other():
+    assert same_model(quick(lock_free=True).fit(X, Y).set_params(lock_free=False),
+                      quick().fit(X, Y))
