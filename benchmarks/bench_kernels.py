@@ -76,8 +76,9 @@ def test_axpy(benchmark):
     benchmark(kernels.axpy, 1e-9, SCATTERED, VALUES, WEIGHTS[0].copy())
 
 
-def test_run_axpy(benchmark):
-    benchmark(kernels.run_axpy, 1e-9, RUN, RUN_VALUES, WEIGHTS[0].copy())
+def test_run_outer(benchmark):
+    steps = np.full(N_ACTIVE, 1e-9, np.float32)
+    benchmark(kernels.run_outer, ACTIVE, steps, RUN, RUN_VALUES, WEIGHTS.copy())
 
 
 @pytest.mark.parametrize("rule", ["sgd", "adagrad"])

@@ -27,9 +27,6 @@ cdef extern from "simd/kernels.h" nogil:
         void (*axpy)(
             real a, const int32_t *idx, const real *val, int32_t n, real *w
         ) noexcept nogil
-        void (*run_axpy)(
-            real a, const int32_t *run, const real *val, int32_t n, real *w
-        ) noexcept nogil
         void (*run_outer)(
             const int32_t *idx, const real *a, int32_t n, const int32_t *run, const real *val,
             int32_t m, real *w, int32_t stride

@@ -83,13 +83,8 @@ def run_pull_back(w, ids, a, run, out):
     )
 
 
-def run_axpy(real a, run, val, w):
-    """``axpy`` of a vector of runs."""
-    kernels.run_axpy(a, ints(run), reals(val), len(run), reals(w))
-
-
 def run_outer(idx, a, run, val, w):
-    """``run_axpy`` of the rows numbered idx, times a; idx None stands for the first rows."""
+    """Add a vector of runs, times a[t], to row idx[t]; idx None stands for the first rows."""
     kernels.run_outer(
         _index(idx), reals(a), len(a), ints(run), reals(val), len(run), reals(w), w.shape[1]
     )

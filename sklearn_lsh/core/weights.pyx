@@ -201,13 +201,15 @@ cdef class ByNode(WeightStore):
         self, const int32_t *ids, const real *multiples, int32_t n, SparseVec *x, Scratch *s
     ) noexcept nogil:
         cdef int32_t t
-        cdef real a
+        cdef real *a = s.score
         for t in range(n):
-            a = -multiples[t] / self.scale[ids[t]]
-            if x.n_runs > 0:
-                kernels.run_axpy(a, x.run, x.run_val, x.n_runs, self.row(ids[t]))
-            else:
-                kernels.axpy(a, x.idx, x.val, x.n, self.row(ids[t]))
+            CHECK(0 <= ids[t] < self.n_out, "node index")
+            a[t] = -multiples[t] / self.scale[ids[t]]
+        if x.n_runs > 0:
+            kernels.run_outer(ids, a, n, x.run, x.run_val, x.n_runs, self.weights, self.n_in)
+            return
+        for t in range(n):
+            kernels.axpy(a[t], x.idx, x.val, x.n, self.row(ids[t]))
 
     cdef void fold(self, int32_t j) noexcept nogil:
         cdef real *w = self.row(j)

@@ -16,6 +16,8 @@
 #define SIMD_SUM(s) PRAGMA(omp simd reduction(+ : s))
 #define SIMD_MAX(m) PRAGMA(omp simd reduction(max : m))
 #define SIMD_RANGE(low, high) PRAGMA(omp simd reduction(min : low) reduction(max : high))
+/* Fetch a line to be written. Processors that have AVX2 have the instruction, or take it for none. */
+#define PREFETCH_TO_WRITE(p) __builtin_prefetch(p, 1)
 /* Eight floats, and what is done with them: as one vector, which may lie at any address. */
 typedef float lanes8 __attribute__((vector_size(32)));
 typedef float lanes8_anywhere __attribute__((vector_size(32), aligned(4), may_alias));
@@ -32,6 +34,7 @@ typedef float lanes8_anywhere __attribute__((vector_size(32), aligned(4), may_al
 #define SIMD_SUM(s)
 #define SIMD_MAX(m)
 #define SIMD_RANGE(low, high)
+#define PREFETCH_TO_WRITE(p)
 typedef struct { float lane[8]; } lanes8;
 static lanes8 lanes8_filled(float x)
 {
@@ -176,10 +179,10 @@ static inline uint32_t over_baseline(const float *x, float bar)
 #include <immintrin.h>
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,prfchw"))), apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx2,fma")
+#pragma GCC target("avx2,fma,prfchw")
 #endif
 static inline uint32_t above_avx2(const int32_t *key, int32_t bar)
 {
@@ -205,11 +208,11 @@ static inline uint32_t over_avx2(const float *x, float bar)
 #undef LEVEL_NAME
 #if defined(__clang__)
 #pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,fma,prfchw"))), apply_to = function)
 #else
 #pragma GCC pop_options
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,fma,prefer-vector-width=512")
+#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,fma,prfchw,prefer-vector-width=512")
 #endif
 static inline uint32_t above_avx512(const int32_t *key, int32_t bar)
 {

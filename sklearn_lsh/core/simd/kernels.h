@@ -41,10 +41,8 @@ typedef struct {
      * many, or 0 if it would be more than most. */
     int32_t (*find_runs)(const int32_t *idx, const float *val, int32_t n, int32_t width,
                          int32_t most, int32_t *run, float *run_val);
-    /* w[run[t] + b] += a * val[t * LSH_RUN + b], for n runs */
-    void (*run_axpy)(float a, const int32_t *run, const float *val, int32_t n, float *w);
-    /* The same for n rows of w, which are stride floats apart, with a[t] for the row numbered
-     * idx[t]; idx NULL: the first n */
+    /* w[run[r] + b] += a[t] * val[r * LSH_RUN + b], for m runs, in each of n rows of w, which are
+     * stride floats apart: the t-th is that numbered idx[t]; idx NULL: the first n */
     void (*run_outer)(const int32_t *idx, const float *a, int32_t n, const int32_t *run,
                       const float *val, int32_t m, float *w, int32_t stride);
     /* out[t * LSH_RUN + b] = sum_r a[r] * row[run[t] + b] over the n rows of w numbered ids */

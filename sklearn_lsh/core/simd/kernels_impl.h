@@ -71,9 +71,16 @@ static void LEVEL(run_axpy)(float a, const int32_t *run, const float *val, int32
 static void LEVEL(run_outer)(const int32_t *idx, const float *a, int32_t n, const int32_t *run,
                              const float *val, int32_t m, float *w, int32_t stride)
 {
-    int32_t t;
-    for (t = 0; t < n; t++)
-        LEVEL(run_axpy)(a[t], run, val, m, w + (int64_t) stride * (idx == NULL ? t : idx[t]));
+    int32_t t, r;
+    for (t = 0; t < n; t++) {
+        float *row = w + (int64_t) stride * (idx == NULL ? t : idx[t]);
+        if (t + 1 < n) {
+            /* Another core may have read these lines: ask for the next row's in time. */
+            const float *next = w + (int64_t) stride * (idx == NULL ? t + 1 : idx[t + 1]);
+            for (r = 0; r < m; r++) PREFETCH_TO_WRITE(next + run[r]);
+        }
+        LEVEL(run_axpy)(a[t], run, val, m, row);
+    }
 }
 
 static int32_t LEVEL(find_runs)(const int32_t *idx, const float *val, int32_t n, int32_t width,
@@ -431,7 +438,7 @@ static int32_t LEVEL(sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *b
 
 static const lsh_kernels LEVEL(table) = {
     LEVEL_NAME, LEVEL(dot), LEVEL(gather_dots), LEVEL(run_dots), LEVEL(axpy), LEVEL(find_runs),
-    LEVEL(run_axpy), LEVEL(run_outer), LEVEL(run_pull_back), LEVEL(pull_back), LEVEL(row_dots),
+    LEVEL(run_outer), LEVEL(run_pull_back), LEVEL(pull_back), LEVEL(row_dots),
     LEVEL(row_sums), LEVEL(exponentials), LEVEL(sigmoids), LEVEL(max_abs), LEVEL(sum_squares),
     LEVEL(sgd), LEVEL(adagrad), LEVEL(top), LEVEL(exceeding), LEVEL(sort),
 };
