@@ -16,7 +16,7 @@ from .core.lsh import LSHSelector
 # one says something about many nodes.
 BASIS_ROWS = 256
 RECALL_ROWS = (8, 64)
-RECALL_NODES = 2**22
+RECALL_NODES = 2**21
 RECALL_TOP = 3200  # top nodes that are looked for in all
 # Recall this far below what was wanted and reached calls for a renewal, one that aims to lose
 # less, by the share CAUTION, than is usual. So does recall this far above what the last renewal

@@ -6,6 +6,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._data import as_rows
 from ._pace import Pace
+from ._prediction import make_workspaces
 
 __all__ = ["active_set_recall", "active_sets"]
 
@@ -70,7 +71,7 @@ def active_set_recall(estimator, X):
         eighth of the active set counts (at least 16 classes).
     """
     network, rows = _prepare(estimator, X)
-    workspace = network.engine.workspaces(1)[0]
+    workspace = make_workspaces(network, 1)[0]
     found = np.zeros(network.engine.n_hashed)
     wanted = np.zeros_like(found)
     pace, done = Pace(), 0

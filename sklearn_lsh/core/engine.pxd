@@ -3,7 +3,7 @@ from .layer cimport Layer
 from .losses cimport Loss
 from .outputs cimport Targets
 from .rows cimport Rows
-from .types cimport Scratch, SparseVec, int32_t, int64_t, uint64_t
+from .types cimport Scratch, SparseVec, int32_t, int64_t, real, uint64_t
 from .workspace cimport Example, Space
 
 
@@ -43,5 +43,8 @@ cdef class Engine:
         self, Rows rows, Py_ssize_t start, Py_ssize_t stop, Answers answers, Space *space
     ) noexcept nogil
     cdef void count_hits(
-        self, Rows rows, Py_ssize_t i, int32_t *count, Space *space
+        self, Rows rows, const int64_t *row, int32_t n, int32_t *count, real *z, Space *space
+    ) noexcept nogil
+    cdef void exact(
+        self, int l, Example *examples, int32_t n, real *z, Scratch *s
     ) noexcept nogil

@@ -21,7 +21,8 @@ from .lsh cimport LSHSelector
 from .outputs cimport Targets, all_finite, drop_small, speak_for_others
 from .rows cimport Rows
 from .types cimport (
-    CHECK, LayerBuffers, Scratch, SparseVec, borrow, int32_t, int64_t, ints, mix, real, uint64_t,
+    CHECK, LayerBuffers, Scratch, SparseVec, borrow, int32_t, int64_t, ints, mix, real, reals,
+    uint64_t,
 )
 from .workspace cimport BACKWARD, FORWARD, N_STAGES, SELECT, UPDATE, Example, Space, Workspace
 
@@ -47,6 +48,10 @@ def max_threads():
     """How many threads OpenMP would take: the processors, or what limits were set."""
     return LSH_MAX_THREADS
 
+
+# Exact activations, by which selection is judged, are computed for so many examples that there are
+# no more of them than this: a row that is in the cache then serves several.
+cdef Py_ssize_t EXACT_TOGETHER = 1 << 21
 
 #: What the time of a pass goes to, layer by layer: proposing nodes and choosing among them;
 #: their activations; gradients (at the top layer the loss's, too); updates.
@@ -586,30 +591,65 @@ cdef class Engine:
         it was really given. ``workspaces`` count the multiplications.
         """
         cdef const int64_t *row = <const int64_t *> borrow(nodes, "i8")
-        cdef Py_ssize_t i, n = len(nodes)
+        cdef Py_ssize_t i, t, n = len(nodes), together, n_groups
         cdef int n_threads = len(workspaces)
         self.check_width(rows, workspaces)
-        counts = np.zeros((n, 2, self.n_hashed), np.int32)
-        cdef int32_t *count = ints(counts)
         cdef Space **spaces = gather(workspaces)
-        for i in prange(n, num_threads=n_threads, schedule="static", nogil=True):
-            self.count_hits(rows, row[i], count + 2 * i * self.n_hashed, spaces[threadid()])
+        widest = max(layer.store.n_out for layer in self.layers[:self.n_hashed] or self.layers)
+        together = min(spaces[0].n_slots, max(1, EXACT_TOGETHER // widest))
+        n_groups = (n + together - 1) // together
+        counts = np.zeros((n, 2, self.n_hashed), np.int32)
+        exact = np.empty((n_threads, together, widest), np.float32)
+        cdef int32_t *count = ints(counts)
+        cdef real *z = reals(exact)
+        cdef Py_ssize_t size = together * widest
+        for t in prange(n_groups, num_threads=n_threads, schedule="static", nogil=True):
+            i = t * together
+            self.count_hits(
+                rows, row + i, <int32_t> min(together, n - i), count + 2 * i * self.n_hashed,
+                z + threadid() * size, spaces[threadid()],
+            )
         free(spaces)
         return counts.sum(axis=0, dtype=np.int64)
 
     cdef void count_hits(
-        self, Rows rows, Py_ssize_t i, int32_t *count, Space *space
+        self, Rows rows, const int64_t *row, int32_t n, int32_t *count, real *z, Space *space
     ) noexcept nogil:
-        """Write how many nodes were found, layer by layer, and then how many were wanted."""
+        """Write, row by row, how many nodes each layer found, and then how many were wanted."""
         cdef int l
-        cdef Example *e = space.examples
-        self.load(rows, i, e, &space.scratch)
-        for l in range(self.n_hashed):
-            self.forward(l, True, e, 1, space)
-            (<Layer> self.layer_pointers[l]).judge(
-                self.input_of(l, e), &e.layers[l], &space.scratch,
-                count + l, count + self.n_hashed + l,
-            )
+        cdef int32_t b, n_out, hashed = self.n_hashed
+        cdef Scratch *s = &space.scratch
+        for b in range(n):
+            self.load(rows, row[b], &space.examples[b], s)
+        for l in range(hashed):
+            self.forward(l, True, space.examples, n, space)
+            n_out = (<Layer> self.layer_pointers[l]).store.n_out
+            self.exact(l, space.examples, n, z, s)
+            for b in range(n):
+                (<Layer> self.layer_pointers[l]).judge(
+                    z + <Py_ssize_t> b * n_out, &space.examples[b].layers[l], s,
+                    count + 2 * b * hashed + l, count + (2 * b + 1) * hashed + l,
+                )
+
+    cdef void exact(
+        self, int l, Example *examples, int32_t n, real *z, Scratch *s
+    ) noexcept nogil:
+        """The activations of all nodes of layer l for n examples to z, a row each."""
+        cdef void *layer = self.layer_pointers[l]
+        cdef SparseVec *x
+        cdef int32_t b, t, row = 0, stop, n_rows = (<Layer> layer).store.n_out
+        cdef int32_t together = (<Layer> layer).rows_together(1)
+        for t in range(n_rows):
+            s.ids[t] = t
+        while row < n_rows:
+            stop = min(n_rows, row + together)
+            for b in range(n):
+                x = self.input_of(l, &examples[b])
+                (<Layer> layer).store.activations(
+                    x, s.ids + row, stop - row, z + <Py_ssize_t> b * n_rows + row
+                )
+                s.multiplications += <int64_t> (stop - row) * x.n
+            row = stop
 
 
 cdef Space** gather(list workspaces) except NULL:

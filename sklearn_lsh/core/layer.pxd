@@ -20,7 +20,7 @@ cdef class Layer:
 
     cdef void enter(self, SparseVec *x, Scratch *s) noexcept nogil
     cdef void judge(
-        self, SparseVec *x, LayerBuffers *buf, Scratch *s, int32_t *found, int32_t *wanted
+        self, const real *z, LayerBuffers *buf, Scratch *s, int32_t *found, int32_t *wanted
     ) noexcept nogil
     cdef int32_t rows_together(self, int n_owners) noexcept nogil
     cdef void propose(

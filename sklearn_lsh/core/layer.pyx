@@ -76,16 +76,17 @@ cdef class Layer:
             s.multiplications += x.n
 
     cdef void judge(
-        self, SparseVec *x, LayerBuffers *buf, Scratch *s, int32_t *found, int32_t *wanted
+        self, const real *z, LayerBuffers *buf, Scratch *s, int32_t *found, int32_t *wanted
     ) noexcept nogil:
-        """How many nodes are exactly to be selected for x, and how many of them buf selects."""
+        """How many nodes are exactly to be selected, and how many of them buf selects.
+
+        z are the activations of all nodes.
+        """
         cdef int32_t t, k, n = self.store.n_out
         cdef real bar
         cdef bint by_magnitude = self.selector.by_magnitude
-        self.store.activations(x, NULL, n, s.score)
-        s.multiplications += <int64_t> n * x.n
         for t in range(n):
-            s.score[t] = fabsf(s.score[t]) if by_magnitude else s.score[t]
+            s.score[t] = fabsf(z[t]) if by_magnitude else z[t]
         k = kernels.top(s.score, NULL, n, self.selector.n_exact(s.score, s), s.key, s.chosen)
         bar = s.score[s.chosen[0]]
         for t in range(k):
