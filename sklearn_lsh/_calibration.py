@@ -95,7 +95,7 @@ def exact_top(activations, selector):
     n = selector.n_judged
     bar = selector.threshold
     if bar is not None:
-        n = int(np.clip(np.count_nonzero(activations > bar.value), bar.fewest, bar.most))
+        n = bar.within(np.count_nonzero(activations > bar.value))
     return np.argpartition(activations, -n)[-n:]
 
 

@@ -26,6 +26,7 @@ from sklearn_lsh._calibration import (
     share,
 )
 from sklearn_lsh.core.hashing import MOST_PROBES, Subspace
+from sklearn_lsh.core.threshold import Threshold
 
 FLAT = np.ones(100)
 CONCENTRATED = 0.5 ** np.arange(100)
@@ -92,7 +93,7 @@ def test_sample_holds_the_exact_top_nodes(by_magnitude):
 @pytest.mark.parametrize("value", [0.0, 4.0, 15.0, 1e9])
 def test_sample_of_a_soft_layer(value):
     """As many nodes as exceed the threshold, between the bounds."""
-    bar = SimpleNamespace(value=value, fewest=13, most=30)
+    bar = Threshold(np.array([value, 1.0]), 20, 300)
     problem = Problem(threshold=bar)
     exact = problem.inputs @ problem.weights.T + problem.intercepts
     counts = []

@@ -256,3 +256,21 @@ def test_answers_may_start_anywhere():
     order = np.argsort(-expected[3:9], axis=1, kind="stable")[:, :3]
     np.testing.assert_array_equal(ids[1:7], order)
     assert_allclose(best[1:7], np.take_along_axis(expected[3:9], order, axis=1), rtol=1e-6)
+
+
+def test_recall_does_not_depend_on_how_rows_are_grouped():
+    """Exact activations are computed for as many rows at once as a workspace has room for."""
+    network = quick((400, 90), hash_search="scan", max_iter=4).fit(X, Y)._network
+    assert not network.hidden_layers[0].selector.exhaustive
+    engine, nodes = network.engine, np.random.default_rng(0).permutation(len(X))[:101]
+    found = [
+        engine.recall(as_rows(X), nodes, engine.workspaces(*shape))
+        for shape in ((1, 1), (1, 7), (1, 200), (2 if OPENMP else 1, 32))
+    ]
+    assert (found[0][0] < found[0][1]).any()
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
+    spent = [engine.workspaces(1, n) for n in (1, 32)]
+    for workspaces in spent:
+        engine.recall(as_rows(X), nodes, workspaces)
+    assert len({engine.spent(workspaces) for workspaces in spent}) == 1

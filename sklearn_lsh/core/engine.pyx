@@ -626,7 +626,7 @@ cdef class Engine:
             n_out = (<Layer> self.layer_pointers[l]).store.n_out
             self.exact(l, space.examples, n, z, s)
             for b in range(n):
-                (<Layer> self.layer_pointers[l]).judge(
+                (<Layer> self.layer_pointers[l]).hits(
                     z + <Py_ssize_t> b * n_out, &space.examples[b].layers[l], s,
                     count + 2 * b * hashed + l, count + (2 * b + 1) * hashed + l,
                 )

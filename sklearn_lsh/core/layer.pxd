@@ -19,7 +19,7 @@ cdef class Layer:
     cdef int32_t *visits                # (n_out,): updates, where nodes are sorted by them
 
     cdef void enter(self, SparseVec *x, Scratch *s) noexcept nogil
-    cdef void judge(
+    cdef void hits(
         self, const real *z, LayerBuffers *buf, Scratch *s, int32_t *found, int32_t *wanted
     ) noexcept nogil
     cdef int32_t rows_together(self, int n_owners) noexcept nogil

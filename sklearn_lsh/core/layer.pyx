@@ -75,7 +75,7 @@ cdef class Layer:
             x.mean_product = kernels.dot(x.idx, x.val, x.n, self.store.mean)
             s.multiplications += x.n
 
-    cdef void judge(
+    cdef void hits(
         self, const real *z, LayerBuffers *buf, Scratch *s, int32_t *found, int32_t *wanted
     ) noexcept nogil:
         """How many nodes are exactly to be selected, and how many of them buf selects.

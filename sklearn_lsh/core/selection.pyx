@@ -72,7 +72,7 @@ cdef class Selector:
             return
         bar = <real> self.threshold.state[0]
         n = kernels.exceeding(out.z, out.n, bar, s.chosen)
-        k = min(max(n, self.threshold.fewest), self.threshold.most)
+        k = self.threshold.within(n)
         if k == n and k < self.threshold.most:
             keep_chosen(n, out, s)
         else:
@@ -88,7 +88,7 @@ cdef class Selector:
         if self.threshold is None:
             return self.n_judged
         n = kernels.exceeding(rank, self.n_nodes, <real> self.threshold.state[0], s.chosen)
-        return min(max(n, self.threshold.fewest), self.threshold.most)
+        return self.threshold.within(n)
 
     cdef void keep_best(self, int32_t k, ActiveSet *out, Scratch *s) noexcept nogil:
         """Keep the k best candidates by activation, those required among them.

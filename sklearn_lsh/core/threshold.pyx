@@ -47,6 +47,10 @@ cdef class Threshold:
         """The threshold as it is."""
         return self.state[0]
 
+    cpdef int32_t within(self, int32_t n_above) noexcept nogil:
+        """How many nodes are active where so many activations exceed the threshold."""
+        return min(max(n_above, self.fewest), self.most)
+
     cdef void learn(
         self, int32_t n_examples, int64_t n_active, double outputs, double thresholds
     ) noexcept nogil:
