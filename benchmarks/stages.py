@@ -53,10 +53,10 @@ def lines_of_an_example(clf, X):
     forward reads whole rows of busy nodes; the lines that update touches are about as many.
     """
     network, sample = clf._network, np.arange(min(SAMPLE, len(X)))
-    rows, workspace = as_rows(X), network.engine.workspaces(1)[0]
+    rows, workspaces = as_rows(X), network.engine.workspaces(1)
     found = []
     for index, layer in enumerate(network.engine.layers):
-        inputs = layer_inputs(network, index, rows, sample, workspace)
+        inputs = layer_inputs(network, index, rows, sample, workspaces)
         per_row = np.mean([
             len(np.unique(inputs.indices[start:stop] // LINE))
             for start, stop in zip(inputs.indptr, inputs.indptr[1:], strict=False)

@@ -397,11 +397,11 @@ class Network:
 
     # ---- the order of nodes ------------------------------------------------------------
 
-    def sort_nodes(self, index, only_busy=False):
+    def sort_nodes(self, index):
         """Put the nodes of a hidden layer into the order of their use, the busiest first.
 
-        ``only_busy`` leaves those without a visit out of training until the next call: scans
-        and exact activations end before them. Prediction goes over all.
+        Those without a visit are left out of training until ``wake_nodes``: scans and exact
+        activations end before them. Prediction goes over all.
 
         What the network computes does not depend on it (but for rounding), what it takes does:
         the few nodes that examples have in common share cache lines.
@@ -434,10 +434,8 @@ class Network:
             family = above["hashing"]["family"]
             rows += [family[key] for key in HASH_FAMILIES[self.settings.hash_family].by_input]
         reorder(order, [(a, 0) for a in rows] + [(a, 1) for a in columns], names)
-        layer["busy"] = len(order)
-        if only_busy:
-            most = self.settings.most_active(index)
-            layer["busy"] = max(most, int(np.count_nonzero(layer["visits"])))
+        most = self.settings.most_active(index)
+        layer["busy"] = max(most, int(np.count_nonzero(layer["visits"])))
         self.hidden_layers[index].selector.n_busy = layer["busy"]
         layer["visits"] //= 2
 

@@ -133,8 +133,11 @@ class Rehasher:
             clock["only_busy"] = not clock["only_busy"]
             gap = min(seen, LONGEST_SORTING)
             clock["sort_at"] = seen + (gap if clock["only_busy"] else max(1, gap // OPEN))
-            for index in self.sorted:
-                self.network.sort_nodes(index, clock["only_busy"])
+            if clock["only_busy"]:
+                for index in self.sorted:
+                    self.network.sort_nodes(index)
+            else:
+                self.network.wake_nodes()
         if self.encodes and seen >= clock["encode_at"]:
             before, _ = self.network.engine.spent(self.workspaces)
             self.settle()
@@ -202,7 +205,7 @@ class Rehasher:
         drifted = [index for index in due if self._has_drifted(index, found[index])]
         spent = dict.fromkeys(due, 0)
         for index in drifted:
-            inputs = layer_inputs(self.network, index, rows, sample, self.workspaces[0])
+            inputs = layer_inputs(self.network, index, rows, sample, self.workspaces)
             renewal = Renewal(
                 self.network, index, inputs[:BASIS_ROWS], inputs[-len(held_out) :],
                 clock["aim"][index], self.workspaces,

@@ -8,14 +8,14 @@ from ._calibration import CELLS_WIDTH, Sample, choose_cells, choose_probes, choo
 from .core.cells import Cells
 
 
-def layer_inputs(network, index, rows, sample, workspace):
+def layer_inputs(network, index, rows, sample, workspaces):
     """The inputs (CSR) that a layer gets for the rows numbered in ``sample``."""
     if index == 0:
         indptr, indices, data = rows.sample(sample)
         width = rows.n_features
     else:
         indptr, indices, data = network.engine.hidden(
-            rows, sample, index - 1, "outputs", workspace
+            rows, sample, index - 1, "outputs", workspaces
         )
         width = network.settings.hidden_layer_sizes[index - 1]
     return csr_array((data, indices, indptr), shape=(len(sample), width))

@@ -37,11 +37,11 @@ def active_sets(estimator, X):
     True
     """
     network, rows = _prepare(estimator, X)
-    workspace = network.engine.workspaces(1)[0]
+    workspaces = make_workspaces(network, 1)
     sets = []
     for index, size in enumerate(network.settings.hidden_layer_sizes):
         indptr, indices, _ = network.engine.hidden(
-            rows, np.arange(rows.n_rows, dtype=np.int64), index, "selected", workspace
+            rows, np.arange(rows.n_rows, dtype=np.int64), index, "selected", workspaces
         )
         found = csr_matrix(
             (np.ones(len(indices), bool), indices, indptr), shape=(rows.n_rows, size)
@@ -71,13 +71,13 @@ def active_set_recall(estimator, X):
         eighth of the active set counts (at least 16 classes).
     """
     network, rows = _prepare(estimator, X)
-    workspace = make_workspaces(network, 1)[0]
+    workspaces = make_workspaces(network, 1)
     found = np.zeros(network.engine.n_hashed)
     wanted = np.zeros_like(found)
     pace, done = Pace(), 0
 
     def count(start, stop):
-        return network.engine.recall(rows, np.arange(start, stop), [workspace])
+        return network.engine.recall(rows, np.arange(start, stop), workspaces)
 
     while done < rows.n_rows:
         done, counts = pace.call(count, done, rows.n_rows)

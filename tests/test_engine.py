@@ -274,3 +274,20 @@ def test_recall_does_not_depend_on_how_rows_are_grouped():
     for workspaces in spent:
         engine.recall(as_rows(X), nodes, workspaces)
     assert len({engine.spent(workspaces) for workspaces in spent}) == 1
+
+
+@pytest.mark.parametrize("what", ["selected", "outputs"])
+def test_what_layers_hold_does_not_depend_on_how_rows_are_grouped(what):
+    engine = quick((120, 90), max_iter=2).fit(X, Y)._network.engine
+    nodes = np.random.default_rng(0).permutation(len(X))[:50]
+    for index in (0, 1):
+        found = [
+            engine.hidden(as_rows(X), nodes, index, what, engine.workspaces(*shape))
+            for shape in ((1, 1), (1, 7), (1, 200), (2, 8))
+        ]
+        assert found[0][0][-1] == len(found[0][1]) == len(found[0][2]) > len(nodes)
+        for other in found[1:]:
+            for one, same in zip(found[0], other, strict=True):
+                np.testing.assert_array_equal(one, same)
+    assert all(len(part) <= 1 for part in engine.hidden(
+        as_rows(X), nodes[:0], 0, what, engine.workspaces(1)))

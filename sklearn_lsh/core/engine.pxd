@@ -42,6 +42,9 @@ cdef class Engine:
     cdef int32_t predict_some(
         self, Rows rows, Py_ssize_t start, Py_ssize_t stop, Answers answers, Space *space
     ) noexcept nogil
+    cdef void pass_through(
+        self, Rows rows, const int64_t *row, int32_t n, int last, Space *space
+    ) noexcept nogil
     cdef void count_hits(
         self, Rows rows, const int64_t *row, int32_t n, int32_t *count, real *z, Space *space
     ) noexcept nogil

@@ -535,7 +535,7 @@ cdef class Engine:
             )
         return overflown
 
-    def hidden(self, Rows rows, nodes, int l, str what, Workspace ws):
+    def hidden(self, Rows rows, nodes, int l, str what, list workspaces):
         """What hidden layer l selects ("selected") or outputs ("outputs") for some rows.
 
         Parameters
@@ -545,8 +545,8 @@ cdef class Engine:
             Row numbers.
         l : int
         what : {"selected", "outputs"}
-        ws : Workspace
-            Counts the multiplications.
+        workspaces : list of Workspace
+            One a thread. They count the multiplications.
 
         Returns
         -------
@@ -555,34 +555,51 @@ cdef class Engine:
         values : ndarray of float32
             Pre-activations of the selected nodes, or the non-zero outputs.
         """
-        self.check_width(rows, [ws])
-        cdef Example *e = ws.space.examples
-        cdef LayerBuffers *buf = &e.layers[l]
+        self.check_width(rows, workspaces)
+        cdef LayerBuffers *buf
         cdef const int64_t *row = <const int64_t *> borrow(nodes, "i8")
-        cdef Py_ssize_t t, n = len(nodes)
+        cdef Py_ssize_t t, i, start, n = len(nodes)
         cdef bint outputs = what == "outputs"
+        cdef int n_threads = len(workspaces)
         cdef int32_t found
-        cdef int below
+        cdef Space **spaces = gather(workspaces)
+        cdef Py_ssize_t together = spaces[0].n_slots
         indptr = np.zeros(n + 1, np.int64)
         indices, values = [], []
-        for t in range(n):
-            with nogil:
-                self.load(rows, row[t], e, &ws.space.scratch)
-                for below in range(l + 1):
-                    self.forward(below, True, e, 1, &ws.space)
-            found = buf.out.n if outputs else buf.active.n
-            indptr[t + 1] = indptr[t] + found
-            if found:
-                ids = <int32_t[:found]> (buf.out_idx if outputs else buf.active.idx)
-                val = <real[:found]> (buf.out.val if outputs else buf.active.z)
-                indices.append(np.array(ids))
-                values.append(np.array(val))
+        for start in range(0, n, n_threads * together):
+            for t in prange(n_threads, num_threads=n_threads, schedule="static", nogil=True):
+                i = start + t * together
+                self.pass_through(
+                    rows, row + i, <int32_t> max(0, min(together, n - i)), l, spaces[t]
+                )
+            for i in range(start, min(n, start + n_threads * together)):
+                t = i - start
+                buf = &spaces[t // together].examples[t % together].layers[l]
+                found = buf.out.n if outputs else buf.active.n
+                indptr[i + 1] = indptr[i] + found
+                if found:
+                    ids = <int32_t[:found]> (buf.out_idx if outputs else buf.active.idx)
+                    val = <real[:found]> (buf.out.val if outputs else buf.active.z)
+                    indices.append(np.array(ids))
+                    values.append(np.array(val))
+        free(spaces)
         empty = [np.zeros(0)]
         return (
             indptr,
             np.concatenate(indices or empty).astype(np.int32, copy=False),
             np.concatenate(values or empty).astype(np.float32, copy=False),
         )
+
+    cdef void pass_through(
+        self, Rows rows, const int64_t *row, int32_t n, int last, Space *space
+    ) noexcept nogil:
+        """Some rows through the layers up to the last, as for a prediction."""
+        cdef int l
+        cdef int32_t b
+        for b in range(n):
+            self.load(rows, row[b], &space.examples[b], &space.scratch)
+        for l in range(last + 1):
+            self.forward(l, True, space.examples, n, space)
 
     def recall(self, Rows rows, nodes, list workspaces):
         """Per layer that selects: how many of the exact top nodes were selected, and of how many.

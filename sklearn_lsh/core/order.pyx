@@ -65,6 +65,7 @@ def reorder(order, arrays, names):
         renamed[i] = <Py_ssize_t> ints(array), array.size
     cdef const long long[:, ::1] job = jobs
     cdef const long long[:, ::1] name = renamed
+    largest = max(largest, n * <Py_ssize_t> sizeof(int32_t))
     cdef char *spare = <char *> malloc(largest + n)
     cdef int32_t *node
     cdef Items items
@@ -76,7 +77,10 @@ def reorder(order, arrays, names):
             items.base, items.repeats = <char *> <size_t> job[i, 0], job[i, 1]
             items.stride, items.step, items.size = job[i, 2], job[i, 3], job[i, 4]
             items.n = n
-            permute(&items, old, spare, spare + largest)
+            if items.size == items.step == sizeof(int32_t):
+                permute_words(&items, old, <int32_t *> spare)
+            else:
+                permute(&items, old, spare, spare + largest)
         for i in range(n_names):
             node = <int32_t *> <size_t> name[i, 0]
             for t in range(name[i, 1]):
@@ -84,6 +88,17 @@ def reorder(order, arrays, names):
                 if node[t] >= 0:
                     node[t] = new[node[t]]
     free(spare)
+
+
+cdef void permute_words(Items *items, const int32_t *order, int32_t *copy) noexcept nogil:
+    """Of single words side by side: the weights of the layer above, row by row."""
+    cdef Py_ssize_t r, t
+    cdef int32_t *row
+    for r in range(items.repeats):
+        row = <int32_t *> (items.base + r * items.stride)
+        memcpy(copy, row, items.n * sizeof(int32_t))
+        for t in range(items.n):
+            row[t] = copy[order[t]]
 
 
 cdef void permute(Items *items, const int32_t *order, char *item, char *done) noexcept nogil:

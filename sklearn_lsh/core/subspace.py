@@ -65,7 +65,7 @@ def principal_subspace(sample, rank, rng, prior=None):
         return scale * (sample.T @ head - np.outer(sample_mean, head.sum(axis=0))) + extra.T @ tail
 
     spread = max(np.abs(values).max(initial=0), 1e-30) ** 2
-    q, _ = np.linalg.qr(start)
+    q = start
     for _ in range(2):
         # The random part of the basis keeps the rank full where the data do not.
         q, _ = np.linalg.qr(backward(forward(q)) + 1e-9 * spread * q)
@@ -78,5 +78,5 @@ def principal_subspace(sample, rank, rng, prior=None):
     variances[: min(rank, len(s))] = s[:rank] ** 2
     stored = getattr(sample, "nnz", sample.size) + extra.size + 2 * n_features
     # Five passes over the data, and the orthogonalisations.
-    multiplications = int(q.shape[1] * (5 * stored + 6 * n_features * q.shape[1]))
+    multiplications = int(q.shape[1] * (5 * stored + 4 * n_features * q.shape[1]))
     return mean, directions, variances, seen + n, multiplications
