@@ -12,15 +12,16 @@ N_CLASSES = 10
 
 
 class LSH:
-    """This library, as installed: defaults but for the active share."""
+    """This library, as installed: defaults but for the active share; and without waiting."""
 
-    SETTINGS = ({},)
+    SETTINGS = ({}, {"threads_are": "lock_free"})
 
-    def __init__(self, hidden, share, threads, seed):
+    def __init__(self, hidden, share, threads, seed, threads_are="waiting"):
         from sklearn_lsh import LSHMLPClassifier
 
         self.clf = LSHMLPClassifier(
-            hidden, active_fraction=share, n_jobs=threads, random_state=seed
+            hidden, active_fraction=share, n_jobs=threads, random_state=seed,
+            lock_free=threads_are == "lock_free",
         )
 
     def train(self, X, y):
