@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ._network import LONGEST_LIST
-from .core.cells import cell_scores
+from .core.cells import Centroids, cell_scores
 from .core.hashing import MOST_PROBES, Subspace, probe_templates
 
 # Share of the exact top nodes that the short list shall hold on the sample, if nothing calls
@@ -38,6 +38,7 @@ VISITED = 1.5
 # Narrower layers are always scanned. Cells: about this many times the root of the width.
 CELLS_WIDTH = 2048
 CELLS_PER_ROOT = 2
+CELLS_PER_GROUP = 32
 # k-means sees this many rows a cell, those of the longest sketches.
 ROWS_PER_CELL = 32
 KMEANS_STEPS = 8
@@ -101,11 +102,15 @@ def exact_top(activations, selector):
 
 def ranks(scores, chosen):
     """For each row, how many scores are higher than those of its chosen columns; of all rows."""
-    ascending = np.sort(scores, axis=1)
     return np.concatenate([
-        len(a) - np.searchsorted(a, row[columns], side="right")
-        for a, row, columns in zip(ascending, scores, chosen, strict=True)
+        ranks_of(row[columns], row) for row, columns in zip(scores, chosen, strict=True)
     ])
+
+
+def ranks_of(own, scores):
+    """How many of the scores are higher than each of ``own``."""
+    ahead = np.sort(scores[scores > own.min()])  # hardly any, of good estimates
+    return len(ahead) - np.searchsorted(ahead, own, side="right")
 
 
 def share(values, wanted):
@@ -167,7 +172,7 @@ def choose_sketching(sample, queries, rows, recall, bounds, may_be_exact):
     return best, int(queries.size * n_nodes)
 
 
-def choose_cells(sample, queries, sketches, wanted, rng, known=None):
+def choose_cells(sample, queries, sketches, wanted, rng, known=None, hasty=False):
     """A partition of the nodes, and how many of its cells a query must visit.
 
     Parameters
@@ -178,7 +183,9 @@ def choose_cells(sample, queries, sketches, wanted, rng, known=None):
         The length of the short list, and the share of the top nodes that it shall hold.
     rng : numpy.random.Generator
     known : ndarray of shape (n_nodes,), int32, or None
-        Cells that the nodes are in.
+        Cells that the nodes are in; the strays' number is that of cells.
+    hasty : bool
+        Whether the nodes will soon be all over.
 
     Returns
     -------
@@ -196,7 +203,7 @@ def choose_cells(sample, queries, sketches, wanted, rng, known=None):
     # A power of two, as the buckets of a table are.
     n_bits = min(np.ceil(np.log2(CELLS_PER_ROOT * np.sqrt(n_nodes))), np.floor(np.log2(n_nodes)))
     n_cells = 2 ** int(n_bits)
-    cells, cell, spent = partition(sketches, n_cells, rng, known)
+    cells, cell, spent = partition(sketches, n_cells, rng, known, hasty)
     scores = cell_scores(cells, queries, sample.by_magnitude)
     # Only nodes that the short list would hold can be lost here.
     listed = sample.ranks(queries @ sketches.T) < short_list
@@ -210,7 +217,7 @@ def choose_cells(sample, queries, sketches, wanted, rng, known=None):
     return {**cells, "n_probes": n_probes}, cell, cost, spent + queries.size * (n_cells + n_nodes)
 
 
-def partition(sketches, n_cells, rng, known=None):
+def partition(sketches, n_cells, rng, known=None, hasty=False):
     """Divide rows into k-means cells.
 
     Parameters
@@ -220,59 +227,71 @@ def partition(sketches, n_cells, rng, known=None):
         At most n_nodes.
     rng : numpy.random.Generator
     known : ndarray of shape (n_nodes,), int32, or None
-        Cells that the rows are in, to go on from.
+        As many cells that the rows are in, to go on from.
+    hasty : bool
+        Whether one step of k-means does.
 
     Returns
     -------
-    arrays : dict
-        ``centroids`` (n_cells, dim), ``half_norms`` and ``spread`` (n_cells,), float32.
+    cells : dict
+        As ``Cells`` takes it, but for ``n_probes``.
     cell : ndarray of shape (n_nodes,), int32
         Where each row belongs.
     multiplications : int
     """
-    from sklearn.cluster import KMeans  # slow to import, and only wide layers need it
-
     norms = np.linalg.norm(sketches - sketches.mean(axis=0), axis=1)
     n_rows = min(len(sketches), ROWS_PER_CELL * n_cells)
-    longest = np.argpartition(-norms, n_rows - 1)[:n_rows]
-    start, steps = "random", KMEANS_STEPS
-    if known is not None and known.max() < n_cells:
+    longest = sketches[np.argpartition(-norms, n_rows - 1)[:n_rows]]
+    start, steps = "random", 1 if hasty else KMEANS_STEPS
+    if known is not None:
         start, steps = means(sketches, known, n_cells), FURTHER_STEPS
-    kmeans = KMeans(
-        n_cells, init=start, n_init=1, max_iter=steps, tol=0,
+    drawn = kmeans(longest, n_cells, start, steps, rng)
+    cells = grouped(drawn.cluster_centers_, rng)
+    cell, squares, filing = Centroids(cells).assign(sketches)
+    members = np.maximum(np.bincount(cell, minlength=n_cells), 1)
+    spread = np.sqrt(np.bincount(cell, squares, n_cells) / members)
+    cells["spread"] = spread.astype(np.float32)
+    cells["far"] = np.full(2, np.sqrt(squares.mean()), np.float32)
+    return cells, cell, sketches.shape[1] * n_cells * n_rows * drawn.n_iter_ + filing
+
+
+def kmeans(rows, n_clusters, start, steps, rng):
+    """scikit-learn's, from given centres or ``"random"`` rows, for so many steps at most."""
+    from sklearn.cluster import KMeans  # slow to import, and only wide layers need it
+
+    model = KMeans(
+        n_clusters, init=start, n_init=1, max_iter=steps, tol=0,
         random_state=int(rng.integers(2**31)),
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # equal rows: some cells stay empty
-        centroids = kmeans.fit(sketches[longest]).cluster_centers_.astype(np.float32)
-    half_norms = 0.5 * np.einsum("ij,ij->i", centroids, centroids)
-    cell = assign(sketches, centroids, half_norms)
-    squares = np.sum((sketches - centroids[cell]) ** 2, axis=1)
-    members = np.maximum(np.bincount(cell, minlength=n_cells), 1)
-    spread = np.sqrt(np.bincount(cell, squares, n_cells) / members)
-    arrays = {
-        "centroids": centroids,
-        "half_norms": half_norms,
-        "spread": spread.astype(np.float32),
+        warnings.simplefilter("ignore", ConvergenceWarning)  # equal rows: some stay empty
+        return model.fit(rows)
+
+
+def grouped(centroids, rng):
+    """Cells by their centroids, near ones in groups, as ``Centroids`` takes them."""
+    n_groups = max(1, len(centroids) // CELLS_PER_GROUP)
+    model = kmeans(centroids, n_groups, "random", KMEANS_STEPS, rng)
+    order = np.argsort(model.labels_, kind="stable")
+    sizes = np.bincount(model.labels_, minlength=n_groups)
+    cells = {
+        "centroids": centroids[order],
+        "groups": model.cluster_centers_,
+        "group_start": np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32),
     }
-    spent = sketches.shape[1] * n_cells * (len(sketches) + n_rows * kmeans.n_iter_)
-    return arrays, cell, int(spent)
+    cells = {name: np.ascontiguousarray(array) for name, array in cells.items()}
+    return cells | {"half_norms": half_norms(cells["centroids"]),
+                    "group_half_norms": half_norms(cells["groups"])}
 
 
-def assign(rows, centroids, half_norms):
-    """The cell of the nearest centroid for each row."""
-    cell = np.empty(len(rows), np.int32)
-    for start in range(0, len(rows), 1024):  # few enough for their scores to stay in the cache
-        scores = rows[start : start + 1024] @ centroids.T
-        scores -= half_norms
-        cell[start : start + 1024] = scores.argmax(axis=1)
-    return cell
+def half_norms(rows):
+    return 0.5 * np.einsum("ij,ij->i", rows, rows)
 
 
 def means(rows, cell, n_cells):
-    """The mean row of each cell; of an empty one, any row."""
-    members = np.bincount(cell, minlength=n_cells)
-    sums = [np.bincount(cell, column, n_cells) for column in rows.T]
+    """The mean row of each cell; of an empty one, any row. Strays belong to none."""
+    members = np.bincount(cell, minlength=n_cells)[:n_cells]
+    sums = [np.bincount(cell, column, n_cells)[:n_cells] for column in rows.T]
     found = np.column_stack(sums) / np.maximum(members, 1)[:, None]
     empty = np.flatnonzero(members == 0)
     found[empty] = rows[empty]

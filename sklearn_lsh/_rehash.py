@@ -9,6 +9,7 @@ import numpy as np
 
 from ._calibration import OUTPUT_RECALL, RECALL
 from ._renewal import Renewal, layer_inputs
+from .core.cells import Centroids
 from .core.lsh import LSHSelector
 
 # Inputs of a layer that its basis is estimated from, and further ones that recall is measured
@@ -155,14 +156,6 @@ class Rehasher:
             # A layer that scanned may have got codes, which were computed just now.
             clock["encode_at"] = max(clock["encode_at"], seen + FIRST_ENCODING)
 
-    def end(self):
-        """Re-encode what moved, for a pass ends.
-
-        Very many classes in cells may wait: their sketches, which rank them, follow the weights
-        by themselves if the solver is linear.
-        """
-        self.settle([index for index in self.hashed if not self._may_wait(index)])
-
     def look_ahead(self, rows, sample):
         """Look at an output layer that is due soon: after a whole pass predictions may follow."""
         last = self.network.engine.n_hidden
@@ -175,22 +168,42 @@ class Rehasher:
         soon = clock["look_at"][index] - clock["look_gap"][index] // 4
         return self.network.state["n_seen"] >= soon
 
-    def _may_wait(self, index):
-        layer = self.network.engine.layers[index]
-        is_output = index == self.network.engine.n_hidden
-        return is_output and layer.selector.cells is not None and layer.optimizer.linear
-
-    def settle(self, layers=None):
-        """Re-encode every row of some layers, or all, that moved since its code was computed."""
-        for index in self.hashed if layers is None else layers:
+    def settle(self):
+        """Re-encode every row that moved since its code was computed, or out of its cell."""
+        for index in self.hashed:
             hashing = self.network.state["layers"][index]["hashing"]
             moved = np.flatnonzero(hashing["dirty"]).astype(np.int32)
             if "index" in hashing:
-                codes = self.network.engine.encode(index, moved, self.workspaces)
-                if (hashing["index"]["node_codes"][moved] != codes).any():
-                    self.network.rearrange(index, moved, codes)
+                self._file(index, moved)
+                if hashing["search"] == "cells":
+                    self._recall_strays(index)
             else:
                 self.network.engine.refresh_sketches(index, moved, self.workspaces)
+
+    def _file(self, index, nodes, may_stray=True):
+        """Give nodes their codes; where cells are full more slots, unless they are strays."""
+        codes = self.network.engine.encode(index, nodes, self.workspaces)
+        filed = self.network.state["layers"][index]["hashing"]["index"]
+        own = filed["node_codes"][nodes]
+        elsewhere = (own != codes)[:, 0]
+        if may_stray and elsewhere.any():
+            elsewhere &= own[:, 0] < len(filed["count"]) - 1
+        if elsewhere.any():
+            self.network.rearrange(index, nodes[elsewhere], codes[elsewhere])
+
+    def _recall_strays(self, index):
+        """Where there are more strays than cells, send home all but half as many: those that are
+        farthest from any cell."""
+        hashing = self.network.state["layers"][index]["hashing"]
+        cells, filed = hashing["cells"], hashing["index"]
+        n_cells, n_strays, first = len(cells["spread"]), filed["count"][-1], filed["start"][-2]
+        if n_strays <= n_cells:
+            return
+        slots = slice(first, first + n_strays)
+        cell, squares, _ = Centroids(cells).assign(hashing["sketches"][slots])
+        beyond = np.sort(np.sqrt(squares) - cells["spread"][cell])
+        cells["far"][1] = beyond[n_strays - n_cells // 2 - 1]
+        self._file(index, filed["ids"][slots].copy(), may_stray=False)
 
     def rebuild(self):
         """Recompute every sketch and code: after weights were replaced."""

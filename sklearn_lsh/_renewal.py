@@ -147,7 +147,8 @@ class Renewal:
         if wanted != "cells" and not (wanted == "auto" and promising):
             return
         cells, cell, cost, spent = choose_cells(
-            self.exact, self.queries, sketches, (hashing["short_list"], recall), self.rng, known
+            self.exact, self.queries, sketches, (hashing["short_list"], recall), self.rng,
+            known, untrained,
         )
         self.multiplications += spent
         if wanted == "cells" or cost < sketches.size:

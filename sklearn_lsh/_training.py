@@ -141,7 +141,7 @@ class Trainer:
             self._pass(order)
         finally:
             network.fold()
-            self.rehasher.end()
+            self.rehasher.settle()
         self.rehasher.look_ahead(self.rows, order[-self.rehasher.sample_size :])
         self._record(time.perf_counter() - started)
 

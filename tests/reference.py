@@ -339,6 +339,16 @@ def cell_distances(cells, vectors):
     return (away**2).sum(axis=2)
 
 
+def nearest_cells(cells, vectors, n_near=4):
+    """The cell of the nearest centroid for each vector, among those of the nearest groups."""
+    groups = cell_distances({"centroids": cells["groups"]}, vectors)
+    near = np.argsort(groups, axis=1, kind="stable")[:, :n_near]
+    group = np.repeat(np.arange(len(cells["groups"])), np.diff(cells["group_start"]))
+    distances = cell_distances(cells, vectors)
+    distances[(group[None, :, None] != near[:, None]).all(axis=2)] = np.inf
+    return distances.argmin(axis=1)
+
+
 def cell_scores(cells, q, by_magnitude):
     """What a query may find in each cell: its product with the centroid, and half a spread."""
     products = cells["centroids"].astype(float) @ q

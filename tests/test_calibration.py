@@ -238,7 +238,7 @@ def test_degenerate_samples(params, may_be_exact):
 def test_as_many_cells_as_the_recall_takes(clusters, by_magnitude):
     """No fewer visits lose little enough of what the short list would hold."""
     problem = Problem(CONCENTRATED, n_nodes=600, by_magnitude=by_magnitude)
-    sketches, queries = problem.rows[:, :16], problem.queries[:, :16]
+    sketches, queries = problem.rows[:, :16].copy(), problem.queries[:, :16]
     if clusters:
         sketches = sketches[np.arange(600) // 40 * 40] + 0.05 * sketches
     problem.rows[:, :16] = sketches

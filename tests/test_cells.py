@@ -8,6 +8,7 @@ from problems import digits, quick
 from test_hashing import assert_sketches_follow_weights, build, hashed, sketches_of
 
 from sklearn_lsh._calibration import partition
+from sklearn_lsh._rehash import Rehasher
 from sklearn_lsh.core.cells import cell_scores
 from sklearn_lsh.core.hashing import HASH_FAMILIES
 from sklearn_lsh.core.lsh import RANKINGS
@@ -38,13 +39,22 @@ def assert_nearest(cells, sketches, cell):
 
 
 def assert_cells_follow_weights(estimator, index=0):
-    """Nodes are filed by their present sketches, and the sketches are those of the weights."""
+    """Nodes are found where they are filed: in the nearest cell, one whose queries reach them, or
+    among a few strays. Their sketches are those of the weights."""
     _, hashing, _ = hashed(estimator, index)
     assert hashing["search"] == "cells"
     assert not hashing["dirty"].any()
     assert_sketches_follow_weights(estimator, index)
-    assert_nearest(hashing["cells"], sketches_of(hashing), hashing["index"]["node_codes"][:, 0])
     assert_slots_hold_the_nodes(hashing["index"])
+    cells, cell = hashing["cells"], hashing["index"]["node_codes"][:, 0]
+    n_cells = len(cells["spread"])
+    filed = cell < n_cells
+    assert np.count_nonzero(~filed) <= n_cells
+    distances = np.sqrt(reference.cell_distances(cells, sketches_of(hashing)[filed]))
+    chosen = np.take_along_axis(distances, cell[filed, None], axis=1)[:, 0]
+    reach = cells["spread"][cell[filed]] + cells["far"].max()
+    slack = 1e-3 * distances.max(initial=0)
+    assert ((chosen <= distances.min(axis=1) + slack) | (chosen <= reach + slack)).all()
 
 
 def assert_slots_hold_the_nodes(index):
@@ -53,6 +63,7 @@ def assert_slots_hold_the_nodes(index):
     assert_array_equal(index["ids"][place], np.arange(len(cell)))
     assert np.count_nonzero(index["ids"] >= 0) == len(cell)
     assert_array_equal(index["count"], np.bincount(cell, minlength=len(index["count"])))
+    assert len(index["count"]) == len(index["start"]) - 1
     assert (place >= index["start"][cell]).all()
     assert (place < index["start"][cell] + index["count"][cell]).all()
     assert (index["start"][:-1] + index["count"] <= index["start"][1:]).all()
@@ -68,18 +79,41 @@ def test_partition(n_nodes, dim, n_cells):
     sketches = normal(0, n_nodes, dim) + 3
     cells, cell, spent = partition(sketches, n_cells, np.random.default_rng(0))
     assert cells["centroids"].shape == (n_cells, dim)
-    assert {a.dtype.str for a in cells.values()} == {"<f4"}
+    assert {name: a.dtype.str for name, a in cells.items() if a.dtype != "<f4"} == {
+        "group_start": "<i4"
+    }
     assert_nearest(cells, sketches, cell)
     assert_allclose(cells["half_norms"], (cells["centroids"] ** 2).sum(axis=1) / 2, rtol=1e-5)
     for c in range(n_cells):
         away = reference.cell_distances(cells, sketches[cell == c])[:, c]
         expected = np.sqrt(away.mean()) if len(away) else 0
         assert_allclose(cells["spread"][c], expected, rtol=1e-5, atol=1e-5)
-    # Filing every node, and up to eight steps over 32 nodes a cell.
+    # Filing every node: a group, its cells, the distance from the best. And up to eight steps over
+    # 32 nodes a cell.
     step = dim * n_cells * min(n_nodes, 32 * n_cells)
-    steps, rest = divmod(spent - dim * n_cells * n_nodes, step)
+    steps, rest = divmod(spent - dim * (2 + n_cells) * n_nodes, step)
     assert 1 <= steps <= 8
     assert rest == 0
+
+
+@pytest.mark.parametrize("n_cells, dim", [(64, 3), (200, 16), (431, 5), (1024, 17)])
+def test_many_cells_are_in_groups_of_near_ones(n_cells, dim):
+    """Where a sketch belongs is decided by the nearest groups, hardly ever otherwise by all."""
+    sketches = normal(1, 12, dim)[np.arange(3000) % 12] + normal(0, 3000, dim)
+    cells, cell, spent = partition(sketches, n_cells, np.random.default_rng(0))
+    start = cells["group_start"]
+    assert len(cells["groups"]) == n_cells // 32 == len(start) - 1
+    assert start[0] == 0 and start[-1] == n_cells and (np.diff(start) >= 0).all()
+    for g in np.flatnonzero(np.diff(start)):
+        mine = cells["centroids"][start[g] : start[g + 1]]
+        assert_allclose(mine.mean(axis=0), cells["groups"][g], atol=0.5)
+    exact = reference.cell_distances(cells, sketches)
+    twin = reference.nearest_cells(cells, sketches)
+    chosen, best = (exact[np.arange(3000), c] for c in (cell, twin))
+    close = np.abs(chosen - best) < 1e-4 * exact.max()
+    assert close.mean() > 0.999  # a group as near as the fourth may take its place
+    assert np.mean(cell == exact.argmin(axis=1)) > (0.95 if n_cells > 128 else 0.999)
+    assert chosen.sum() < 1.03 * exact.min(axis=1).sum()
 
 
 def test_partition_of_many_rows_is_of_the_longest():
@@ -178,13 +212,67 @@ def test_opposite_inputs_visit_the_same_cells_by_magnitude():
     assert found["relu"] < 0.1
 
 
-def test_full_cells_are_arranged_anew(monkeypatch):
-    """Rows that move to a cell without a free slot get one all the same."""
+# ---- strays --------------------------------------------------------------------------------
+
+
+def moved(network, nodes, by):
+    """Push nodes away from where they were, and file what moved."""
+    network.weights[0][nodes] += by
+    Rehasher(network, network.engine.workspaces(1)).rebuild()
+    return network.state["layers"][0]["hashing"]
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_strays_are_met_by_every_query(activation):
+    """Nodes that no cell reaches any more would be missed just when they matter most."""
+    network = network_with_cells(333, 20, activation)
+    network.state["layers"][0]["hashing"]["cells"]["n_probes"] = 1
+    hashing = moved(network, [5, 300], 20 * normal(7, 2, 20))
+    n_cells = len(hashing["cells"]["spread"])
+    strays = np.flatnonzero(hashing["index"]["node_codes"][:, 0] == n_cells)
+    assert {5, 300} <= set(strays.tolist())
+    for x in normal(3, 20, 20):
+        ids, hits = network.hidden_layers[0].selector.retrieve(x)
+        assert np.isin(strays, ids).all()
+        assert len(ids) < 333 and (hits == 1).all()
+    # Back where they were, they are at home again.
+    hashing = moved(network, [5, 300], -20 * normal(7, 2, 20))
+    assert not np.isin([5, 300], np.flatnonzero(hashing["index"]["node_codes"] == n_cells)).any()
+
+
+@pytest.mark.parametrize("spare", [0, 8])
+def test_no_more_strays_than_cells_and_those_farthest_away(monkeypatch, spare):
+    """If all nodes move, what counts as far does too; cells that are full get more slots."""
     monkeypatch.setattr("sklearn_lsh.core.cells.SPARE_SHARE", 0)
-    monkeypatch.setattr("sklearn_lsh.core.cells.SPARE_SLOTS", 0)
-    estimator = quick(hash_search="cells", max_iter=4).fit(X, Y)
-    assert_cells_follow_weights(estimator)
-    assert len(hashed(estimator)[1]["sketches"]) == 120
+    monkeypatch.setattr("sklearn_lsh.core.cells.SPARE_SLOTS", spare)
+    network = network_with_cells(500, 20)
+    far = network.state["layers"][0]["hashing"]["cells"]["far"].copy()
+    hashing = moved(network, np.arange(500), np.exp(normal(8, 500, 1)) * normal(9, 500, 20))
+    cells, cell = hashing["cells"], hashing["index"]["node_codes"][:, 0]
+    assert_slots_hold_the_nodes(hashing["index"])
+    n_cells = len(cells["spread"])
+    assert np.count_nonzero(cell == n_cells) == n_cells // 2
+    assert cells["far"][1] > far[1] and cells["far"][0] == far[0]
+    distances = np.sqrt(reference.cell_distances(cells, sketches_of(hashing)))
+    beyond = np.min(distances - cells["spread"], axis=1)
+    clear = np.abs(beyond / cells["far"][1] - 1) > 1e-3
+    nearest = distances.argmin(axis=1)
+    at_home = distances[np.arange(500), nearest] <= cells["spread"][nearest] + cells["far"][1]
+    assert_array_equal((cell < n_cells)[clear], at_home[clear])
+
+
+def test_nodes_that_stay_near_are_not_filed_anew():
+    """Who is found where it is stays there, though another centroid may be nearer by now."""
+    estimator = quick((400,), hash_search="cells").fit(X, Y)
+    before = hashed(estimator)[1]["index"]["node_codes"].copy()
+    estimator.set_params(learning_rate_init=0.5).partial_fit(X[:64], Y[:64])
+    _, hashing, _ = hashed(estimator)
+    cell, nearest = hashing["index"]["node_codes"][:, 0], reference.nearest_cells(
+        hashing["cells"], sketches_of(hashing)
+    )
+    stayed = cell == before[:, 0]
+    assert 0 < np.count_nonzero(stayed & (cell != nearest)) < np.count_nonzero(stayed)
+    assert not stayed.all()
 
 
 # ---- in training ---------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from problems import digits, quick
 from scipy.sparse import csr_array
 
 from sklearn_lsh._calibration import choose_cells
+from sklearn_lsh._rehash import Rehasher
 from sklearn_lsh.core.hashing import Subspace
 from sklearn_lsh.core.subspace import principal_subspace
 
@@ -81,11 +82,15 @@ def test_cascade_over_a_scan():
 
 
 def test_cascade_over_cells(monkeypatch):
-    """As over a scan, but cells are ranked first, and updated rows are filed in theirs.
+    """As over a scan, but cells are ranked first, and rows that left theirs are filed anew.
 
     With every cell visited all nodes are candidates: their number does not depend on luck.
     """
-    partitions = []
+    partitions, filed, file = [], [], Rehasher._file
+
+    def count_filed(rehasher, index, nodes, **options):
+        filed.append(len(nodes))
+        file(rehasher, index, nodes, **options)
 
     def visit_all(*args):
         cells, cell, cost, spent = choose_cells(*args)
@@ -93,17 +98,17 @@ def test_cascade_over_cells(monkeypatch):
         return {**cells, "n_probes": len(cells["spread"])}, cell, cost, spent
 
     monkeypatch.setattr("sklearn_lsh._renewal.choose_cells", visit_all)
-    monkeypatch.setattr("sklearn_lsh._rehash.FIRST_ENCODING", 10**6)  # once, at the end
+    monkeypatch.setattr(Rehasher, "_file", count_filed)
     estimator, x = trained(hash_search="cells"), nonzeros().mean()
     hashing = estimator._network.state["layers"][0]["hashing"]
     dim, n_cells = hashing["sketches"].shape[1], 32  # the power of two from 2 sqrt(120)
     rank = n_cells * (dim + 1) + dim
     after = dim * x + rank + N * dim + hashing["short_list"] * x
-    example = x + after + K * x + K * dim + 3 * K * N_OUT
-    filed = (N - estimator.history_["dead_nodes"][0, 0]) * n_cells * dim
+    example = x + after + K * x + 2 * K * dim + 3 * K * N_OUT
+    filing = sum(filed) * (1 + n_cells + 1) * dim  # a group, its cells, the distance from the best
     before = 16 * x + N * 16 + 2 * K * x  # a scan: cells are drawn at the first renewal
-    spent = example + (renewal(before, after) + sum(partitions) + filed) / len(X)
-    assert len(partitions) == 1
+    spent = example + (renewal(before, after) + sum(partitions) + filing) / len(X)
+    assert len(partitions) == 1 and sum(filed) > 0
     assert per_example(estimator) == pytest.approx(spent)
 
 

@@ -211,6 +211,10 @@ cdef class LSHSelector(Selector):
                     )
             kernels.axpy(-move.applied[t], NULL, direction, dim, sketch)
             s.multiplications += dim
+            if self.cells is not None:
+                s.multiplications += dim
+                if not self.cells.has_left(ids[t], sketch):
+                    continue
             self.dirty[ids[t]] |= STALE_CODE
 
     cdef void refresh_sketch(self, int32_t j, Scratch *s) noexcept nogil:
@@ -229,7 +233,7 @@ cdef class LSHSelector(Selector):
         cdef real *sketch = self.sketch_of(j)
         self.refresh_sketch(j, s)
         if self.cells is not None:
-            codes[0] = self.cells.nearest(sketch, s)
+            codes[0] = self.cells.home(sketch, s)
         else:
             self.store.fold(j)
             self.family.row_codes(self.rows, j, sketch, s.margin, codes)
