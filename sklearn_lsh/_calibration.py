@@ -204,7 +204,9 @@ def choose_cells(sample, queries, sketches, wanted, rng, known=None, hasty=False
     n_bits = min(np.ceil(np.log2(CELLS_PER_ROOT * np.sqrt(n_nodes))), np.floor(np.log2(n_nodes)))
     n_cells = 2 ** int(n_bits)
     cells, cell, spent = partition(sketches, n_cells, rng, known, hasty)
+    members = np.bincount(cell, minlength=n_cells)
     scores = cell_scores(cells, queries, sample.by_magnitude)
+    scores[:, members == 0] = -np.inf
     # Only nodes that the short list would hold can be lost here.
     listed = sample.ranks(queries @ sketches.T) < short_list
     visits = ranks(scores, [cell[top] for top in sample.top])[listed] + 1
@@ -212,7 +214,7 @@ def choose_cells(sample, queries, sketches, wanted, rng, known=None, hasty=False
     # At least enough to fill the short list, were the cells of one size.
     n_probes = int(min(n_cells, max(visits, np.ceil(n_cells * short_list / n_nodes))))
     best = np.argpartition(-scores, n_probes - 1, axis=1)[:, :n_probes]
-    met = np.bincount(cell, minlength=n_cells)[best].sum(axis=1).mean()
+    met = members[best].sum(axis=1).mean()
     cost = dim * (n_cells + VISITED * met)
     return {**cells, "n_probes": n_probes}, cell, cost, spent + queries.size * (n_cells + n_nodes)
 

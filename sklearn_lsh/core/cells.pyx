@@ -8,7 +8,7 @@ together, so that visiting one is reading from end to end.
 
 import numpy as np
 
-from libc.math cimport fabsf, sqrtf
+from libc.math cimport INFINITY, fabsf, sqrtf
 from libc.string cimport memcpy
 
 from .kernels cimport kernels
@@ -231,6 +231,8 @@ cdef class Cells(CodeIndex):
             if by_magnitude:
                 s.score[c] = fabsf(s.score[c])
             s.score[c] += reach * self.spread[c]
+            if self.count[c] == 0:  # as one that all have left: others are visited instead
+                s.score[c] = -INFINITY
         kernels.top(s.score, NULL, self.n_cells, n_visits, s.key, s.chosen)
         for t in range(n_visits + 1):
             c = s.chosen[t] if t < n_visits else self.n_cells
@@ -246,7 +248,7 @@ cdef class Cells(CodeIndex):
 
 
 def cell_scores(arrays, queries, by_magnitude):
-    """What ``Cells.collect`` ranks cells by, of many queries: (n_queries, n_cells)."""
+    """What ``Cells.search`` ranks cells by, if they are not empty: (n_queries, n_cells)."""
     scores = queries @ arrays["centroids"].T
     if by_magnitude:
         scores = np.abs(scores)
