@@ -276,10 +276,11 @@ def grouped(centroids, rng):
     model = kmeans(centroids, n_groups, "random", KMEANS_STEPS, rng)
     order = np.argsort(model.labels_, kind="stable")
     sizes = np.bincount(model.labels_, minlength=n_groups)
+    taken = sizes > 0  # of equal centroids some groups get none, and are nothing to look into
     cells = {
         "centroids": centroids[order],
-        "groups": model.cluster_centers_,
-        "group_start": np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32),
+        "groups": model.cluster_centers_[taken],
+        "group_start": np.concatenate([[0], np.cumsum(sizes[taken])]).astype(np.int32),
     }
     cells = {name: np.ascontiguousarray(array) for name, array in cells.items()}
     return cells | {"half_norms": half_norms(cells["centroids"]),

@@ -142,6 +142,17 @@ def test_equal_rows_share_their_cell(distinct):
     assert_allclose(cells["spread"], 0, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("distinct", [1, 2, 7])
+def test_no_group_is_empty(distinct):
+    """The nearest groups must not all be such: equal rows make equal centroids."""
+    sketches = normal(0, distinct, 4)[np.arange(2000) % distinct]
+    cells, cell, _ = partition(sketches, 512, np.random.default_rng(0))
+    assert (np.diff(cells["group_start"]) > 0).all() and cells["group_start"][-1] == 512
+    assert len(cells["groups"]) == len(cells["group_half_norms"]) < 512 // 32
+    assert_allclose(cells["centroids"][cell], sketches, atol=1e-4)
+
+
 def test_same_generator_same_cells():
     draws = [partition(normal(0, 200, 6), 8, np.random.default_rng(5)) for _ in range(2)]
     assert_array_equal(draws[0][0]["centroids"], draws[1][0]["centroids"])

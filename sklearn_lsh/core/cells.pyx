@@ -38,7 +38,7 @@ cdef class Centroids:
     arrays : dict
         ``centroids`` (n_cells, dim), those of a group together, ``half_norms`` (n_cells,),
         ``groups`` (n_groups, dim), ``group_half_norms`` (n_groups,), float32, and
-        ``group_start`` (n_groups + 1,), int32.
+        ``group_start`` (n_groups + 1,), int32. No group is empty.
     """
 
     def __init__(self, arrays):
@@ -72,6 +72,7 @@ cdef class Centroids:
                 score = s.score[c] - self.half_norms[first + c]
                 if best < 0 or score > most:
                     best, most = first + c, score
+        CHECK(best >= 0, "a cell in each group")
         return best
 
     cdef real squared_distance(self, int32_t c, const real *sketch) noexcept nogil:
