@@ -9,7 +9,8 @@ from test_hashing import assert_sketches_follow_weights, build, hashed, sketches
 
 from sklearn_lsh._calibration import partition
 from sklearn_lsh._rehash import Rehasher
-from sklearn_lsh.core.cells import Cells, cell_scores
+from sklearn_lsh.core import kernels
+from sklearn_lsh.core.cells import Cells, Centroids, cell_scores
 from sklearn_lsh.core.hashing import HASH_FAMILIES
 from sklearn_lsh.core.lsh import RANKINGS
 from sklearn_lsh.core.optimizers import SOLVERS
@@ -151,6 +152,19 @@ def test_no_group_is_empty(distinct):
     assert (np.diff(cells["group_start"]) > 0).all() and cells["group_start"][-1] == 512
     assert len(cells["groups"]) == len(cells["group_half_norms"]) < 512 // 32
     assert_allclose(cells["centroids"][cell], sketches, atol=1e-4)
+
+
+@pytest.mark.parametrize("level", kernels.levels())
+def test_sketches_that_are_not_finite_belong_somewhere(level):
+    before = kernels.level()
+    kernels.set_level(level)
+    sketches = normal(0, 600, 16)
+    cells, _, _ = partition(sketches, 256, np.random.default_rng(0))
+    for bad in (np.nan, np.inf, -np.inf, 3e38):
+        sketches[::2], sketches[1::4, 3] = bad, bad
+        cell, _, _ = Centroids(cells).assign(sketches)
+        assert ((cell >= 0) & (cell < 256)).all()
+    kernels.set_level(before)
 
 
 def test_same_generator_same_cells():
