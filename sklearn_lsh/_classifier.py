@@ -127,9 +127,10 @@ default="lsh"
     momentum : float, default=0.5
         For "adagrad" and "sgd", in [0, 1). "rowwise_adagrad" has none.
 
-    multilabel_loss : {"sigmoid", "softmax"}, default="sigmoid"
-        Loss for multi-label targets: a probability per label, or a softmax against the
-        uniform distribution over the true labels (for ranking).
+    multilabel_loss : {"sigmoid", "softmax", "decoupled_softmax"}, default="sigmoid"
+        Loss for multi-label targets: a probability per label; a softmax against the uniform
+        distribution over the true labels (for ranking); or a softmax for each true label against
+        the labels that are not (the best for ranking [5]_).
 
     batch_size : int, default=32
         Examples whose gradients are computed at the same weights. Each still makes an update
@@ -225,6 +226,8 @@ default="lsh"
        Overfitting", JMLR 2014.
     .. [3] J. Ba and B. Frey, "Adaptive Dropout for Training Deep Neural Networks", NIPS 2013.
     .. [4] A. Makhzani and B. Frey, "Winner-Take-All Autoencoders", NIPS 2015.
+    .. [5] N. Gupta et al., "Dual-Encoders for Extreme Multi-Label Classification", ICLR 2024
+       (arXiv 2310.10636): the decoupled softmax.
 
     Examples
     --------
@@ -664,8 +667,9 @@ default="lsh"
         -------
         y : ndarray or csr_array of shape (n_samples,) or (n_samples, n_labels)
             The class of highest ``predict_proba``. Of labels: those above 0.5; with
-            ``multilabel_loss="softmax"`` those with at least half the highest probability; as CSR
-            if the network was trained with CSR label indicators.
+            ``multilabel_loss="softmax"`` those with at least half the highest probability, with
+            "decoupled_softmax" a tenth; as CSR if the network was trained with CSR label
+            indicators.
         """
         rows = self._rows_to_predict(X)
         return decisions(self._network, self._labels, rows, self._n_threads())

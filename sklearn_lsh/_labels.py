@@ -12,6 +12,9 @@ from .core.outputs import Targets
 
 # More classes than this may be too rare to be stratified by.
 MANY_CLASSES = 100
+# The probability of a predicted label relative to the highest, by loss. A target that is uniform
+# over m labels puts 1 / m on each; decoupled, the best may have far more than the second.
+PREDICTED = {"softmax": 1 / 2, "decoupled_softmax": 1 / 10}
 
 
 class Labels:
@@ -132,9 +135,9 @@ class Labels:
         n_rows, n_outputs = len(indptr) - 1, self.n_outputs
         # Half an example more, lest what was not seen be impossible.
         counts = np.bincount(indices, minlength=n_outputs) + 0.5
-        if loss == "softmax":
-            return np.log(counts / counts.sum()).astype(np.float32)
-        return np.log(counts / (n_rows + 1 - counts)).astype(np.float32)
+        if loss == "sigmoid":
+            return np.log(counts / (n_rows + 1 - counts)).astype(np.float32)
+        return np.log(counts / counts.sum()).astype(np.float32)
 
     def can_be_stratified(self, y, fraction):
         """Whether each class can have examples in both parts when such a share is set aside."""
@@ -171,8 +174,9 @@ class Labels:
     @staticmethod
     def _bar(highest, loss):
         """The least probability of a predicted label."""
-        # A uniform target over m labels puts 1 / m on each: relative, not absolute.
-        return highest / 2 if loss == "softmax" else np.nextafter(0.5, 1)
+        if loss == "sigmoid":
+            return np.nextafter(0.5, 1)
+        return highest * PREDICTED[loss]
 
     def _indicator(self, rows, columns, n_rows):
         shape = (n_rows, len(self.classes))

@@ -43,6 +43,16 @@ def loss_and_delta(z, labels, loss):
         return -(target * np.log(p) + (1 - target) * np.log(1 - p)).sum(), p - target
     if not len(labels):
         return 0.0, target
+    if loss == "decoupled_softmax":
+        # Each label has a softmax of its own, over the classes that are none and itself.
+        value, delta = 0.0, np.zeros_like(z)
+        others = np.setdiff1d(np.arange(len(z)), labels)
+        for label in labels:
+            rivals = np.append(others, label)
+            value -= np.log(probabilities(z[rivals], loss)[-1]) / len(labels)
+            delta[rivals] += probabilities(z[rivals], loss) / len(labels)
+            delta[label] -= 1 / len(labels)
+        return value, delta
     target[labels] = 1 / len(labels)
     return -(target * np.log(p)).sum(), p - target
 

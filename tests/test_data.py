@@ -5,6 +5,8 @@ import pytest
 from numpy.testing import assert_array_equal
 from problems import digits, multilabel, quick
 
+from sklearn_lsh.core.losses import LOSSES
+
 X, Y = digits()
 NAMES = np.array(["nought", "one", "two", "three", "four", "5", "6", "7", "8", "9"])
 
@@ -44,7 +46,7 @@ def test_names_of_classes_have_no_influence(kind):
 
 
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.int64, np.float32, np.float64])
-@pytest.mark.parametrize("loss", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_label_indicators(loss, dtype):
     _, y = multilabel()
     estimator = quick(max_iter=20, multilabel_loss=loss).fit(X, y.astype(dtype))
@@ -70,7 +72,7 @@ def test_more_labels_than_int8_counts():
 def test_examples_without_labels():
     _, y = multilabel()
     y = y * (np.arange(len(y)) % 2)[:, None]
-    for loss in ("sigmoid", "softmax"):
+    for loss in LOSSES:
         estimator = quick(multilabel_loss=loss).fit(X, y)
         assert np.isfinite(estimator.predict_proba(X)).all()
         assert np.isfinite(estimator.loss_)
@@ -82,9 +84,21 @@ def test_sigmoid_labels_are_those_above_one_half():
     assert_array_equal(estimator.predict(X), estimator.predict_proba(X) > 0.5)
 
 
-def test_softmax_probabilities_are_shared_among_the_labels():
+@pytest.mark.parametrize("loss", LOSSES)
+def test_rows_with_every_label(loss):
+    """Labels that have no rivals, or none with a probability, in single precision."""
+    estimator = quick(multilabel_loss=loss, max_iter=20, learning_rate_init=3.0)
+    y = np.ones((60, 5), int)
+    assert estimator.fit(X[:60], y).predict(X[:60]).all()
+    estimator.fit(X[:60], y - np.eye(5, dtype=int)[np.arange(60) % 5])
+    assert np.isfinite(estimator.loss_)
+    assert all(np.isfinite(w).all() for w in (*estimator.coefs_, *estimator.intercepts_))
+
+
+@pytest.mark.parametrize("loss", ["softmax", "decoupled_softmax"])
+def test_softmax_probabilities_are_shared_among_the_labels(loss):
     _, y = multilabel()
-    estimator = quick(multilabel_loss="softmax").fit(X, y)
+    estimator = quick(multilabel_loss=loss).fit(X, y)
     np.testing.assert_allclose(estimator.predict_proba(X).sum(axis=1), 1)
     assert estimator.predict(X).any(axis=1).all()
 

@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 from problems import digits, multilabel, quick
 
 from sklearn_lsh.core.layer import ACTIVATIONS
+from sklearn_lsh.core.losses import LOSSES
 from sklearn_lsh.core.optimizers import SOLVERS
 from sklearn_lsh.core.selection import SELECTIONS
 from sklearn_lsh.inspection import active_sets
@@ -18,6 +19,7 @@ TARGETS = {
     "multiclass": digits,
     "multilabel_sigmoid": multilabel,
     "multilabel_softmax": multilabel,
+    "multilabel_decoupled_softmax": multilabel,
 }
 
 
@@ -177,7 +179,7 @@ def test_weight_zero_is_no_example():
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ["identity", "tanh", "logistic", "relu"])
 def test_reference_gradients_agree_with_finite_differences(activation, loss):
     rng = np.random.default_rng(0)

@@ -16,6 +16,7 @@ from test_hashing import sketches_of
 from sklearn_lsh import LSHMLPClassifier, _memory
 from sklearn_lsh._memory import network_bytes
 from sklearn_lsh.core.engine import OPENMP
+from sklearn_lsh.core.losses import LOSSES
 from sklearn_lsh.inspection import active_set_recall
 
 N_CLASSES, N_FEATURES = 300, 1200
@@ -79,7 +80,7 @@ def test_learns_as_all_classes_do():
     assert hashed > full - 0.05
 
 
-@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_learns_labels(loss):
     found = wide(multilabel_loss=loss, max_iter=20).fit(X, LABELS).predict_topk(X, 1)[0][:, 0]
     assert np.mean(found == Y) + np.mean(LABELS[np.arange(len(Y)), found]) > 0.8
@@ -187,7 +188,7 @@ def test_all_announced_classes_can_be_learned_later():
 # ---- one example against NumPy ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_a_step_is_that_of_the_active_classes(monkeypatch, loss):
     """With all others left out of the softmax; hidden weights by feature."""
     monkeypatch.setattr("sklearn_lsh._network.EXPLORED", 0)
@@ -253,7 +254,7 @@ def test_small_gradients_are_kept_as_often_as_they_are_large(monkeypatch, output
     assert np.mean(kept) == pytest.approx(np.minimum(64 * p, 1).sum(), rel=0.1)
 
 
-@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_random_classes_stand_for_those_that_were_not_found(loss):
     """The loss over few classes is about that over all."""
     found, exact = [], []
@@ -263,8 +264,8 @@ def test_random_classes_stand_for_those_that_were_not_found(loss):
         chosen = slice(60 + row, 61 + row)
         estimator.inference = "exact"
         p, labels = estimator.predict_proba(X[chosen])[0], LABELS[chosen].indices
-        if loss == "softmax":
-            exact.append(-np.log(p[labels]).mean())
+        if loss != "sigmoid":
+            exact.append(reference.loss_and_delta(np.log(p), labels, loss)[0])
         else:
             exact.append(-np.log(p[labels]).sum() - np.log1p(-np.delete(p, labels)).sum())
         found.append(estimator.partial_fit(X[chosen], LABELS[chosen]).loss_)

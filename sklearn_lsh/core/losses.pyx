@@ -13,6 +13,8 @@ from .types cimport int32_t, real
 
 # So many probabilities are added up in double precision; of more, some digits will do.
 cdef int32_t MANY = 4096
+# What a difference of sums in single precision may be off by, relative to them.
+cdef double ROUNDING = 1e-6
 
 
 cdef class Loss:
@@ -72,6 +74,38 @@ cdef class Softmax(Loss):
             out[t] = exp(<double> z[t if chosen == NULL else chosen[t]] - highest) / total
 
 
+cdef class DecoupledSoftmax(Softmax):
+    """Cross-entropy of a softmax for each label, against the classes that are none; their mean.
+
+    Labels do not compete with each other (Gupta et al. 2024, "Dual-encoders for extreme
+    multi-label classification"), where ``Softmax`` pushes a label down that has more than its
+    share of the probability.
+    """
+
+    cdef double gradient(
+        self, const real *z, int32_t n, const int32_t *labels, int32_t n_labels, real *delta
+    ) noexcept nogil:
+        cdef double total, others, rest, scale = 0, loss = 0
+        cdef real highest = z[0]
+        cdef int32_t t
+        for t in range(n):
+            highest = max(highest, z[t])
+        total = others = kernels.exponentials(z, highest, n, delta)
+        for t in range(n_labels):
+            others -= delta[labels[t]]
+        others = max(others, ROUNDING * total)
+        for t in range(n_labels):
+            rest = others + delta[labels[t]]
+            scale += 1 / (rest * n_labels)
+            loss += (log(rest) + highest - z[labels[t]]) / n_labels
+        for t in range(n_labels):  # told apart from the others by their sign
+            delta[labels[t]] = -<real> (others / ((others + delta[labels[t]]) * n_labels))
+        for t in range(n):
+            if delta[t] > 0:
+                delta[t] *= <real> scale
+        return loss
+
+
 cdef class Sigmoid(Loss):
     """Sum over the outputs of the binary cross-entropy; the labels are the ones."""
 
@@ -93,4 +127,4 @@ cdef class Sigmoid(Loss):
             out[t] = 1 / (1 + exp(-<double> z[t if chosen == NULL else chosen[t]]))
 
 
-LOSSES = {"softmax": Softmax, "sigmoid": Sigmoid}
+LOSSES = {"softmax": Softmax, "decoupled_softmax": DecoupledSoftmax, "sigmoid": Sigmoid}
