@@ -39,7 +39,7 @@ MANY_OUTPUTS = 500
 EXPLORED = 64
 # Training visits this share of the cells that prediction visits for an output. The true labels are
 # there anyway, and of their rivals a part will do.
-TRAINING_VISITS = 0.5
+TRAINING_VISITS = 0.25
 # Recall of a hashed output layer is about the best of its active set: this part, at least so many.
 JUDGED, FEWEST_JUDGED = 8, 16
 # Weights above wide sparse input start with pre-activations of this size, relative to those that

@@ -7,6 +7,10 @@ from threadpoolctl import threadpool_limits
 from ._calibration import CELLS_WIDTH, Sample, choose_cells, choose_probes, choose_sketching
 from .core.cells import Cells
 
+# An output layer's predictions visit so many times the cells that the wanted recall takes: until
+# the next renewal weights move, and a prediction costs little.
+SPARE_VISITS = 2
+
 
 def layer_inputs(network, index, rows, sample, workspaces):
     """The inputs (CSR) that a layer gets for the rows numbered in ``sample``."""
@@ -151,6 +155,8 @@ class Renewal:
             known, untrained,
         )
         self.multiplications += spent
+        if self.index == self.network.engine.n_hidden:
+            cells["n_probes"] = min(len(cells["spread"]), SPARE_VISITS * cells["n_probes"])
         if wanted == "cells" or cost < sketches.size:
             hashing.update(search="cells", cells=cells)
             hashing["index"], hashing["sketches"] = Cells.arranged(

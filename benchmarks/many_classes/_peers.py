@@ -29,7 +29,7 @@ class Ours:
     """This library, as installed."""
 
     def __init__(self, threads, seed, epochs=10, hidden=128, output_active=None,
-                 multilabel_loss="softmax", **options):
+                 multilabel_loss="decoupled_softmax", **options):
         from sklearn_lsh import LSHMLPClassifier
 
         self.clf = LSHMLPClassifier(
