@@ -22,7 +22,7 @@ from .core.tables import CodeScan, HashTables
 from .core.threshold import Threshold, bounds
 from .core.weights import ByFeature, ByInput, ByNode
 
-FORMAT = 8
+FORMAT = 9
 
 # What early stopping returns to, of every layer; nodes say in which order the others are.
 REMEMBERED = ("weights", "intercepts", "threshold", "nodes")
@@ -37,8 +37,8 @@ LONGEST_LIST = 6
 MANY_OUTPUTS = 500
 # Random classes that training looks at beside those found by hashing.
 EXPLORED = 64
-# Training visits this share of the cells that prediction visits for an output. The true labels are
-# there anyway, and of their rivals a part will do.
+# Training visits this share of the cells that prediction visits for an output, and computes no
+# more nodes than shall be active. The true labels are there anyway; some of their rivals will do.
 TRAINING_VISITS = 0.25
 # Recall of a hashed output layer is about the best of its active set: this part, at least so many.
 JUDGED, FEWEST_JUDGED = 8, 16
@@ -343,7 +343,8 @@ class Network:
         cell = hashing["index"]["node_codes"][:, 0].copy()
         cell[nodes] = codes[:, 0]
         filed, sketches = Cells.arranged(
-            cell, len(hashing["cells"]["spread"]), hashing["sketches"][hashing["index"]["place"]]
+            cell, len(hashing["cells"]["spread"]), hashing["sketches"][hashing["index"]["place"]],
+            codes[:, 0],
         )
         self.replace_hashing(index, {**hashing, "index": filed, "sketches": sketches})
 
@@ -492,6 +493,7 @@ def _new_hashing(settings, index, rng):
         "short_list": min(n_out, SHORT_LIST * settings.n_active[index]),
         "n_explored": EXPLORED if is_output else 0,
         "training_visits": TRAINING_VISITS if is_output else 1.0,
+        "training_list": settings.n_active[index] if is_output else n_out,
         "most_listed": settings.most_listed(index),
     }
     if search == "tables" or needs_codes:

@@ -203,7 +203,10 @@ class Rehasher:
         cell, squares, _ = Centroids(cells).assign(hashing["sketches"][slots])
         beyond = np.sort(np.sqrt(squares) - cells["spread"][cell])
         cells["far"][1] = beyond[n_strays - n_cells // 2 - 1]
-        self._file(index, filed["ids"][slots].copy(), may_stray=False)
+        strays = filed["ids"][slots].copy()
+        self._file(index, strays)
+        if filed["count"][-1] > n_cells:  # too many have found their cells full
+            self._file(index, strays, may_stray=False)
 
     def rebuild(self):
         """Recompute every sketch and code: after weights were replaced."""

@@ -152,7 +152,7 @@ def test_run_pull_back(width, n, n_rows):
         assert_allclose(found, terms.sum(axis=0), atol=1e-6 * (1 + abs(terms).sum()))
 
 
-@pytest.mark.parametrize("n_nodes", [1, 63, 64, 65, 1000])
+@pytest.mark.parametrize("n_nodes", [1, 63, 64, 65, 1000, 4095, 4096, 9001])
 @pytest.mark.parametrize("share", [0, 0.1, 1])
 def test_sort(n_nodes, share):
     ids = np.random.default_rng(n_nodes).permutation(n_nodes)[: int(share * n_nodes)]
@@ -162,7 +162,7 @@ def test_sort(n_nodes, share):
     assert_array_equal(ids, wanted)
 
 
-@pytest.mark.parametrize("n_nodes", [1, 63, 64, 65, 1000])
+@pytest.mark.parametrize("n_nodes", [1, 63, 64, 65, 1000, 4095, 4096, 9001])
 def test_sort_drops_repeated_ids(n_nodes):
     ids = np.random.default_rng(n_nodes).integers(n_nodes, size=150).astype(np.int32)
     wanted = np.unique(ids)

@@ -151,21 +151,25 @@ def test_many_outputs_start_from_the_shares_of_the_classes(monkeypatch, output_a
     assert_allclose(few.intercepts_[-1], 0, atol=1e-5)
 
 
-def test_training_visits_fewer_cells_than_prediction():
-    """One network, one row, and nothing else due: only the cells visited differ."""
+@pytest.mark.parametrize(
+    "limit, values", [("training_visits", (0.01, 0.5, 1.0)), ("training_list", (1, 20, 40))]
+)
+def test_training_looks_at_less_than_prediction(limit, values):
+    """One network, one row, and nothing else due: only what is visited or computed differs."""
     trained, spent, answers = wide(hash_search="cells").fit(X, Y), {}, {}
     assert trained._network.engine.layers[-1].selector.cells.n_probes > 1
-    for share in (0.01, 0.5, 1.0):
+    for value in values:
         estimator = pickle.loads(pickle.dumps(trained))
         network = estimator._network
-        network.state["layers"][-1]["hashing"]["training_visits"] = share
+        network.state["layers"][-1]["hashing"][limit] = value
         network.state["rehash"] |= {"look_at": [10**9] * 2, "encode_at": 10**9}
         network._assemble()
-        answers[share] = estimator.predict_proba(X[:50])
+        answers[value] = estimator.predict_proba(X[:50])
         estimator.partial_fit(X[:1], Y[:1])
-        spent[share] = estimator.history_["multiplications"][-1]
-    assert spent[0.01] < spent[0.5] < spent[1.0]
-    assert_array_equal(answers[0.01], answers[1.0])  # prediction visits all the same
+        spent[value] = estimator.history_["multiplications"][-1]
+    few, some, many = values
+    assert spent[few] < spent[some] < spent[many]
+    assert_array_equal(answers[few], answers[many])  # prediction does as before
 
 
 def test_fit_is_partial_fit_repeated():

@@ -23,10 +23,11 @@ cdef int32_t NEAR_GROUPS = 4
 # members' rms distance from it. Members lie in random directions: few reach a full spread.
 cdef real REACH = 0.5
 
-# Slots of a cell beyond those its members take: a share of them, and so many; and of the strays'
-# for each cell.
+# Slots of a cell beyond those its members take: a share of them, and so many; for each node that
+# has found the cell full, since more will come; and of the strays' for each cell.
 SPARE_SHARE = 0.25
 SPARE_SLOTS = 8
+GROWTH = 4
 ROOM_FOR_STRAYS = 2
 
 
@@ -142,7 +143,7 @@ cdef class Cells(CodeIndex):
         self.place = ints(index["place"])
 
     @staticmethod
-    def arranged(cell, n_cells, sketches):
+    def arranged(cell, n_cells, sketches, crowded=()):
         """File nodes in their cells.
 
         Parameters
@@ -150,6 +151,8 @@ cdef class Cells(CodeIndex):
         cell : ndarray of shape (n_nodes,), int32
         n_cells : int
         sketches : ndarray of shape (n_nodes, dim), float32
+        crowded : sequence of int
+            Cells that have been too small, once for each node that found them full.
 
         Returns
         -------
@@ -158,9 +161,11 @@ cdef class Cells(CodeIndex):
         """
         count = np.bincount(cell, minlength=n_cells + 1)
         room = count + (SPARE_SHARE * count).astype(int) + SPARE_SLOTS
+        room += GROWTH * np.bincount(crowded, minlength=n_cells + 1)
         room[n_cells] += ROOM_FOR_STRAYS * n_cells
         start = np.concatenate([[0], np.cumsum(room)]).astype(np.int32)
-        order = np.argsort(cell, kind="stable")
+        # Short keys are sorted by counting.
+        order = np.argsort(cell.astype(np.min_scalar_type(n_cells)), kind="stable")
         first = np.cumsum(count) - count
         slots = start[cell[order]] + np.arange(len(cell)) - first[cell[order]]
         place = np.empty(len(cell), np.int32)

@@ -6,6 +6,7 @@ from .types cimport RunBuffer, SparseVec, int32_t, real, uint64_t
 
 cdef extern from "simd/kernels.h" nogil:
     int32_t RUN "LSH_RUN"
+    int32_t SORT_WORDS "LSH_SORT_WORDS"(int32_t n_nodes) noexcept nogil
     int32_t LSH_MOST_RUNS(int32_t n) noexcept nogil
     ctypedef struct lsh_step:
         real delta

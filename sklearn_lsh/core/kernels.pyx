@@ -155,7 +155,7 @@ def exceeding(x, real bar):
 
 def sort_ids(ids, n_nodes):
     """Sort ids below n_nodes in place: how many distinct ones, and whether scratch is clean."""
-    bits = np.zeros(n_nodes // 64 + 1, np.uint64)
+    bits = np.zeros(SORT_WORDS(n_nodes), np.uint64)
     n = kernels.sort(ints(ids), len(ids), n_nodes, <uint64_t *> borrow(bits, "u8"))
     return n, not bits.any()
 

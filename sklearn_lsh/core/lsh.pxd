@@ -16,6 +16,7 @@ cdef class LSHSelector(Selector):
     cdef readonly Ranking ranking
     cdef object arrays
     cdef readonly int32_t short_list    # candidates whose exact activation is computed
+    cdef readonly int32_t training_list  # how many of them in training
     cdef readonly int32_t n_explored    # random ones among them in training
     cdef readonly real training_visits  # the share of a query's cells that training visits
     cdef readonly int32_t most_listed   # what renewals may make of it at most

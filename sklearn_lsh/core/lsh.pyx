@@ -39,7 +39,9 @@ cdef class LSHSelector(Selector):
         ``sketches`` (n_nodes, dim) float32, in slots where there are cells, and ``dirty``
         (n_nodes,) uint8, owned by the caller; ``short_list``, how many candidates the cascade
         ranks by exact activation; ``most_listed``, how many they may become at a renewal;
-        ``n_explored``, random nodes that are active in training besides.
+        ``training_list`` and ``training_visits``, to how many training cuts that list, and the
+        share of the cells that it visits; ``n_explored``, random nodes that are active in training
+        besides.
     """
 
     proposes_all = False
@@ -72,6 +74,7 @@ cdef class LSHSelector(Selector):
         self.most_listed = arrays["most_listed"]
         self.n_explored = arrays["n_explored"]
         self.training_visits = arrays["training_visits"]
+        self.training_list = min(self.short_list, arrays["training_list"])
         covered = n_active if ranking.needs_codes else self.short_list
         self.exhaustive = covered >= self.n_nodes
 
@@ -313,7 +316,8 @@ cdef class Cascade(Ranking):
     directed = True
 
     cdef void propose(self, LSHSelector lsh, LayerBuffers *buf, Scratch *s) noexcept nogil:
-        cdef int32_t n, t, wanted = lsh.short_list, dim = lsh.family.dim
+        cdef int32_t n, t, dim = lsh.family.dim
+        cdef int32_t wanted = lsh.training_list if s.training else lsh.short_list
         cdef int32_t *ids = NULL
         if lsh.cells is not None:
             lsh.family.query(buf.sketch, s.query)

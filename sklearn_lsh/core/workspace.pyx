@@ -5,7 +5,7 @@ Allocated once per pass, never inside it.
 
 from libc.stdlib cimport calloc, free
 
-from .kernels cimport RUN
+from .kernels cimport RUN, SORT_WORDS
 from .layer cimport Layer
 from .lsh cimport LSHSelector
 from .types cimport LayerBuffers, RunBuffer, int32_t, int64_t, real, uint64_t
@@ -84,7 +84,7 @@ cdef class Workspace:
         self.space.scratch.ids = <int32_t *> take(&arena, width, sizeof(int32_t))
         self.space.scratch.chosen = <int32_t *> take(&arena, width, sizeof(int32_t))
         self.space.scratch.hits = <int32_t *> take(&arena, width, sizeof(int32_t))
-        self.space.scratch.bits = <uint64_t *> take(&arena, width // 64 + 1, sizeof(uint64_t))
+        self.space.scratch.bits = <uint64_t *> take(&arena, SORT_WORDS(width), sizeof(uint64_t))
         n_features = (<Layer> layers[0]).store.n_in
         self.space.scratch.step = <real *> take(&arena, n_features, sizeof(real))
         self.space.scratch.step_idx = <int32_t *> take(&arena, n_features, sizeof(int32_t))

@@ -78,9 +78,11 @@ typedef struct {
     /* Write the positions at which x exceeds the bar, and return how many; out holds n. */
     int32_t (*exceeding)(const float *x, int32_t n, float bar, int32_t *out);
     /* Sort n ids below n_nodes and drop repeated ones; returns how many are left. bits has a bit
-     * for each node, all 0 before and after. */
+     * for each node and one for each 64 of them (LSH_SORT_WORDS), all 0 before and after. */
     int32_t (*sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits);
 } lsh_kernels;
+
+#define LSH_SORT_WORDS(n_nodes) (((n_nodes) >> 6) + ((n_nodes) >> 12) + 2)
 
 /* The table in use. Set once at import, and by the tests. */
 extern lsh_kernels lsh_active;

@@ -426,12 +426,23 @@ static int32_t LEVEL(exceeding)(const float *x, int32_t n, float bar, int32_t *o
 
 static int32_t LEVEL(sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits)
 {
-    int32_t word, t, kept = 0;
-    for (t = 0; t < n; t++) bits[ids[t] >> 6] |= (uint64_t) 1 << (ids[t] & 63);
-    for (word = 0; word <= (n_nodes - 1) >> 6 && kept < n; word++) {
-        uint64_t set = bits[word];
-        bits[word] = 0;
-        for (; set; set &= set - 1) ids[kept++] = (word << 6) + trailing_zeros(set);
+    /* Of a million nodes hardly any are named: words that are not 0 have a bit, too. */
+    const int32_t last = (n_nodes - 1) >> 12;
+    uint64_t *words = bits + (n_nodes >> 6) + 1;
+    int32_t t, s, kept = 0;
+    for (t = 0; t < n; t++) {
+        bits[ids[t] >> 6] |= (uint64_t) 1 << (ids[t] & 63);
+        words[ids[t] >> 12] |= (uint64_t) 1 << (ids[t] >> 6 & 63);
+    }
+    for (s = 0; s <= last && kept < n; s++) {
+        uint64_t some = words[s];
+        words[s] = 0;
+        for (; some; some &= some - 1) {
+            const int32_t word = (s << 6) + trailing_zeros(some);
+            uint64_t set = bits[word];
+            bits[word] = 0;
+            for (; set; set &= set - 1) ids[kept++] = (word << 6) + trailing_zeros(set);
+        }
     }
     return kept;
 }
