@@ -99,9 +99,8 @@ class Renewal:
         mean, directions = basis[0], basis[1].astype(np.float32)
         # The intercept's coordinate leads here: sketches of all lengths have it.
         # In float32: a mean of doubles would make a copy of all weights in double precision.
-        offsets = intercepts + weights @ mean.astype(np.float32)
-        nodes = np.column_stack([offsets, weights @ directions])
-        nodes = nodes.astype(np.float32)
+        nodes = weights @ np.column_stack([mean, directions]).astype(np.float32)
+        nodes[:, 0] += intercepts
         queries = self.held_out @ directions - mean @ directions
         queries = np.column_stack([np.ones(len(queries)), queries]).astype(np.float32)
         self.multiplications += spent + nodes.size * weights.shape[1]

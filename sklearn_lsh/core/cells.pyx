@@ -27,7 +27,7 @@ cdef real REACH = 0.5
 # has found the cell full, since more will come; and of the strays' for each cell.
 SPARE_SHARE = 0.25
 SPARE_SLOTS = 8
-GROWTH = 4
+GROWTH = 16
 ROOM_FOR_STRAYS = 2
 
 
