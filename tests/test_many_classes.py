@@ -155,7 +155,7 @@ def test_many_outputs_start_from_the_shares_of_the_classes(monkeypatch, output_a
     "limit, values", [("training_visits", (0.01, 0.5, 1.0)), ("training_list", (1, 20, 40))]
 )
 def test_training_looks_at_less_than_prediction(limit, values):
-    """One network, one row, and nothing else due: only what is visited or computed differs."""
+    """One network, one batch, and nothing else due: only what is visited or computed differs."""
     trained, spent, answers = wide(hash_search="cells").fit(X, Y), {}, {}
     assert trained._network.engine.layers[-1].selector.cells.n_probes > 1
     for value in values:
@@ -165,7 +165,7 @@ def test_training_looks_at_less_than_prediction(limit, values):
         network.state["rehash"] |= {"look_at": [10**9] * 2, "encode_at": 10**9}
         network._assemble()
         answers[value] = estimator.predict_proba(X[:50])
-        estimator.partial_fit(X[:1], Y[:1])
+        estimator.partial_fit(X[:32], Y[:32])
         spent[value] = estimator.history_["multiplications"][-1]
     few, some, many = values
     assert spent[few] < spent[some] < spent[many]
