@@ -40,7 +40,7 @@ CELLS_WIDTH = 2048
 CELLS_PER_ROOT = 2
 CELLS_PER_GROUP = 32
 # k-means sees this many rows a cell, those of the longest sketches.
-ROWS_PER_CELL = 32
+ROWS_PER_CELL = 16
 KMEANS_STEPS = 8
 FURTHER_STEPS = 2
 

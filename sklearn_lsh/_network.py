@@ -343,8 +343,8 @@ class Network:
         cell = hashing["index"]["node_codes"][:, 0].copy()
         cell[nodes] = codes[:, 0]
         filed, sketches = Cells.arranged(
-            cell, len(hashing["cells"]["spread"]), hashing["sketches"][hashing["index"]["place"]],
-            codes[:, 0],
+            cell, len(hashing["cells"]["spread"]), hashing["sketches"],
+            hashing["index"]["place"], codes[:, 0],
         )
         self.replace_hashing(index, {**hashing, "index": filed, "sketches": sketches})
 

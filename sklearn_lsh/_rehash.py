@@ -217,7 +217,11 @@ class Rehasher:
     def _look(self, due, rows, sample):
         """Measure recall; renew those of the layers that are due whose recall has drifted."""
         held_out = sample[BASIS_ROWS:] if len(sample) > BASIS_ROWS else sample
-        found, clock = self._recall(rows, held_out), self.clock
+        clock = self.clock
+        if any(clock["reached"][index] for index in self.hashed):
+            found = self._recall(rows, held_out)
+        else:  # nothing is known: all are renewed
+            found = [0.0] * len(self.network.engine.layers)
         drifted = [index for index in due if self._has_drifted(index, found[index])]
         spent = dict.fromkeys(due, 0)
         for index in drifted:

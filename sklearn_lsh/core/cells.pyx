@@ -143,14 +143,16 @@ cdef class Cells(CodeIndex):
         self.place = ints(index["place"])
 
     @staticmethod
-    def arranged(cell, n_cells, sketches, crowded=()):
+    def arranged(cell, n_cells, sketches, place=None, crowded=()):
         """File nodes in their cells.
 
         Parameters
         ----------
         cell : ndarray of shape (n_nodes,), int32
         n_cells : int
-        sketches : ndarray of shape (n_nodes, dim), float32
+        sketches : ndarray of shape (n_rows, dim), float32
+        place : ndarray of shape (n_nodes,), int32, or None
+            Where the nodes' sketches are among these; None: in their order.
         crowded : sequence of int
             Cells that have been too small, once for each node that found them full.
 
@@ -168,17 +170,16 @@ cdef class Cells(CodeIndex):
         order = np.argsort(cell.astype(np.min_scalar_type(n_cells)), kind="stable")
         first = np.cumsum(count) - count
         slots = start[cell[order]] + np.arange(len(cell)) - first[cell[order]]
-        place = np.empty(len(cell), np.int32)
-        place[order] = slots
+        there = np.empty(len(cell), np.int32)
+        there[order] = slots
         ids = np.full(start[-1], -1, np.int32)
-        ids[place] = np.arange(len(cell))
-        rows = np.zeros((len(ids), sketches.shape[1]), np.float32)
-        rows[place] = sketches
+        ids[slots] = order
         index = {
             "node_codes": np.ascontiguousarray(cell, np.int32)[:, None],
-            "start": start, "count": count.astype(np.int32), "ids": ids, "place": place,
+            "start": start, "count": count.astype(np.int32), "ids": ids, "place": there,
         }
-        return index, rows
+        # Slots without a node (-1) get some sketch: no pass is spent on clearing them.
+        return index, sketches[ids if place is None else place[ids]]
 
     cdef void move(self, int32_t j, const int32_t *codes) noexcept nogil:
         """File node j in another cell, its sketch with it; among the strays if that is full."""
