@@ -90,8 +90,8 @@ def test_partition(n_nodes, dim, n_cells):
         expected = np.sqrt(away.mean()) if len(away) else 0
         assert_allclose(cells["spread"][c], expected, rtol=1e-5, atol=1e-5)
     # Filing every node: a group, its cells, the distance from the best. And up to eight steps over
-    # 32 nodes a cell.
-    step = dim * n_cells * min(n_nodes, 32 * n_cells)
+    # 16 nodes a cell.
+    step = dim * n_cells * min(n_nodes, 16 * n_cells)
     steps, rest = divmod(spent - dim * (2 + n_cells) * n_nodes, step)
     assert 1 <= steps <= 8
     assert rest == 0
@@ -119,7 +119,7 @@ def test_many_cells_are_in_groups_of_near_ones(n_cells, dim):
 
 def test_partition_of_many_rows_is_of_the_longest():
     """Short rows win nothing: they may not draw the centroids towards themselves."""
-    short, far = 0.01 * normal(0, 2000, 3), clustered(32, 3)
+    short, far = 0.01 * normal(0, 2000, 3), clustered(16, 3)
     cells, cell, _ = partition(np.vstack([short, far]), 1, np.random.default_rng(0))
     assert (cell == 0).all()
     assert_allclose(cells["centroids"][0], far.mean(axis=0), atol=0.05)

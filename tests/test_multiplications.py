@@ -54,19 +54,19 @@ def test_all():
     assert counted(selection="all") == pytest.approx(first + 3 * N * N_OUT)
 
 
-def renewal(select_before, select_after):
+def renewal(select):
     """What the renewal before the first example costs, of the first layer, all rows held out.
 
     The exact activations, a basis for the longest sketches, those of every row, and what they
-    estimate; and recall, before and after: the input's product with the mean, what selecting
-    nodes costs, and all activations.
+    estimate; and recall: the input's product with the mean, what selecting nodes costs, and all
+    activations.
     """
     longest = max(Subspace.lengths)
     prior = np.zeros(N_IN), np.zeros((N_IN, 15)), np.zeros(15), 0
     sample, rng = csr_array(X.astype(np.float32)), np.random.default_rng(0)
     basis = principal_subspace(sample, longest - 1, rng, prior)[-1]
     calibration = N * sample.nnz + basis + N * N_IN * longest + N * longest * len(X)
-    recall = select_before + select_after + 2 * (1 + N) * nonzeros().mean()
+    recall = select + (1 + N) * nonzeros().mean()
     return calibration + recall * len(X)
 
 
@@ -75,9 +75,9 @@ def test_cascade_over_a_scan():
     estimator, x = trained(hash_search="scan"), nonzeros().mean()
     hashing = estimator._network.state["layers"][0]["hashing"]
     dim = hashing["sketches"].shape[1]
-    before, after = (d * x + N * d + s * x for d, s in ((16, 2 * K), (dim, hashing["short_list"])))
-    example = x + after + K * x + K * dim + 3 * K * N_OUT
-    spent = example + renewal(before, after) / len(X)
+    select = dim * x + N * dim + hashing["short_list"] * x
+    example = x + select + K * x + K * dim + 3 * K * N_OUT
+    spent = example + renewal(select) / len(X)
     assert per_example(estimator) == pytest.approx(spent)
 
 
@@ -103,11 +103,10 @@ def test_cascade_over_cells(monkeypatch):
     hashing = estimator._network.state["layers"][0]["hashing"]
     dim, n_cells = hashing["sketches"].shape[1], 32  # the power of two from 2 sqrt(120)
     rank = n_cells * (dim + 1) + dim
-    after = dim * x + rank + N * dim + hashing["short_list"] * x
-    example = x + after + K * x + 2 * K * dim + 3 * K * N_OUT
+    select = dim * x + rank + N * dim + hashing["short_list"] * x
+    example = x + select + K * x + 2 * K * dim + 3 * K * N_OUT
     filing = sum(filed) * (1 + n_cells + 1) * dim  # a group, its cells, the distance from the best
-    before = 16 * x + N * 16 + 2 * K * x  # a scan: cells are drawn at the first renewal
-    spent = example + (renewal(before, after) + sum(partitions) + filing) / len(X)
+    spent = example + (renewal(select) + sum(partitions) + filing) / len(X)
     assert len(partitions) == 1 and sum(filed) > 0
     assert per_example(estimator) == pytest.approx(spent)
 

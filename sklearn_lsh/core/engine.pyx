@@ -51,7 +51,7 @@ def max_threads():
 
 # Exact activations, by which selection is judged, are computed for so many examples that there are
 # no more of them than this: a row that is in the cache then serves several.
-cdef Py_ssize_t EXACT_TOGETHER = 1 << 21
+cdef Py_ssize_t EXACT_TOGETHER = 1 << 23
 
 #: What the time of a pass goes to, layer by layer: proposing nodes and choosing among them;
 #: their activations; gradients (at the top layer the loss's, too); updates.
