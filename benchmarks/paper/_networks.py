@@ -12,6 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn_lsh import LSHMLPClassifier
 from sklearn_lsh.inspection import active_set_recall
 
+# Our method in experiments of one: hashing with the library's default threshold.
+OURS = "lsh_soft"
 # Examples in a batch, unless an experiment sets it: the library's default.
 BATCH = 32
 # Test rows that recall is measured on.

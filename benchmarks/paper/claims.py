@@ -10,14 +10,13 @@ import csv
 
 import numpy as np
 from _figures import TITLES
+from _networks import OURS
 from _runs import fullest, numbers, parse, parser, read
 from scalability import SHARED_KEY, extrapolated
 
 COLUMNS = ("claim", "ours", "command", "how ours differs")
 NOT_RUN = "not run"
 SHARE = "0.05"
-# Our method, where the sparse networks are compared: the library's default threshold.
-OURS = "lsh_soft"
 SUSTAINABILITY = "sustainability.py"
 # Points of accuracy within which hashing is to stay of the dense network, by the bars we set.
 DENSE_BAR = {"mnist": 0.4}
@@ -164,7 +163,7 @@ def energy(folder):
     cost = {(line["method"], line["measure"]): line for line in lines}
     parts = []
     for measure in ("joules", "instructions", "seconds", "bytes", "multiplications"):
-        ours = cost.get(("lsh", measure))
+        ours = cost.get((OURS, measure))
         for base, label in (("all", "our dense network"), ("textbook", "no zero skipped")):
             if ours and (base, measure) in cost:
                 train, predict = (

@@ -11,7 +11,7 @@ changed since. The CSV file and the figure say which is which.
 from itertools import product
 
 from _figures import error_axis, legend, not_run, pyplot, save, shades, title
-from _networks import TRAINED, network, rows, trained
+from _networks import OURS, TRAINED, network, rows, trained
 from _rates import Rates
 from _runs import EPOCHS, SETS, Results, cores, execute, fullest, numbers, parse, parser
 
@@ -19,7 +19,7 @@ WORKERS = (1, 2, 4, 8, 16, 32, 56)
 # Selection, solver and batch. "dense" is how the paper trained it; "dense, one by one" differs
 # from "lsh" in nothing but that all nodes are active.
 NETWORKS = {
-    "lsh": ("lsh", "rowwise_adagrad", 1),
+    "lsh": (OURS, "rowwise_adagrad", 1),
     "dense": ("all", "sgd", 32),
     "dense_one_by_one": ("all", "rowwise_adagrad", 1),
 }
@@ -45,7 +45,7 @@ def configurations(args):
         configs += [
             {
                 "set": data, "network": name, "workers": workers, "kind": kind, "depth": depth,
-                "share": 0.05 if method == "lsh" else 1.0, "seed": seed, "method": method,
+                "share": 0.05 if method == OURS else 1.0, "seed": seed, "method": method,
                 "solver": solver, "batch": batch, "epochs": args.epochs or EPOCHS[data],
                 "width": args.width, "n_train": args.n_train or "all", "n_test": args.n_test,
             }
@@ -61,7 +61,7 @@ def run(config):
 
 def cost(config):
     examples = {"mnist": 60, "norb": 24}.get(config["set"], 8)
-    return examples * config["epochs"] * (1 if config["method"] == "lsh" else 3)
+    return examples * config["epochs"] * (1 if config["method"] == OURS else 3)
 
 
 def plot(lines, args):

@@ -24,7 +24,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 from _figures import STYLES, pyplot, save
-from _networks import network, passed, rows
+from _networks import OURS, network, passed, rows
 from _rates import Rates
 from _runs import Results, execute, fullest, parse, parser
 
@@ -256,21 +256,21 @@ def plot(lines, args):
             if int(line["depth"]) == depth}
     # What is compared with what: measure, and the method that is 100 %.
     shown = [(measure, base) for measure in MEASURES for base in ("textbook", "all")
-             if ("lsh", measure) in cost and (base, measure) in cost]
+             if (OURS, measure) in cost and (base, measure) in cost]
     plt = pyplot()
     figure, panel = plt.subplots(figsize=(7, 0.8 + 0.6 * len(shown)), layout="constrained")
     for (place, (measure, base)), (step, phase) in product(
         enumerate(shown), ((-0.2, "train"), (0.2, "predict"))
     ):
-        share = 100 * float(cost["lsh", measure][phase]) / float(cost[base, measure][phase])
-        panel.barh(place + step, share, 0.36, color=STYLES["lsh"][0], edgecolor="black",
+        share = 100 * float(cost[OURS, measure][phase]) / float(cost[base, measure][phase])
+        panel.barh(place + step, share, 0.36, color=STYLES[OURS][0], edgecolor="black",
                    hatch="" if phase == "train" else "///", linewidth=0.6,
                    label={"train": "training", "predict": "prediction"}[phase]
                    if place == 0 else None)
         panel.text(share, place + step, f" {share:.1f} %", va="center", fontsize=8)
     against = {"textbook": "no zero skipped", "all": "our dense network"}
     panel.set_yticks(range(len(shown)), [
-        f"{measure}, of {against[base]}\n({cost['lsh', measure]['how'].split(',')[0]})"
+        f"{measure}, of {against[base]}\n({cost[OURS, measure]['how'].split(',')[0]})"
         for measure, base in shown
     ], fontsize=8)
     panel.invert_yaxis()
@@ -295,14 +295,14 @@ def configurations(args):
             {"set": name, "method": method, "depth": depth, "width": args.width, "share": share,
              "seed": seed, "solver": "rowwise_adagrad", "epochs": args.epochs,
              "n_train": args.n_train or "all", "measure": measure}
-            for share in (args.shares if method == "lsh" else [1.0]) for measure in measures
+            for share in (args.shares if method == OURS else [1.0]) for measure in measures
         ]
     return configs
 
 
 def main(argv=None):
     options = parser(
-        __doc__, sets=["mnist"], methods=["lsh", "all"], depths=[2], shares=[0.05], solvers=None,
+        __doc__, sets=["mnist"], methods=[OURS, "all"], depths=[2], shares=[0.05], solvers=None,
         epochs=2, n_train=20_000, n_test=None,
     )
     options.add_argument("--measures", nargs="+", choices=MEASURES, default=list(MEASURES))

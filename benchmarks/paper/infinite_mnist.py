@@ -5,7 +5,7 @@ The test set is MNIST's own. Images are made while training goes on; the time th
 counted apart.
 
     python benchmarks/paper/infinite_mnist.py
-    python benchmarks/paper/infinite_mnist.py --methods lsh all --examples 2000000
+    python benchmarks/paper/infinite_mnist.py --methods lsh_soft all --examples 2000000
 """
 
 import time
@@ -13,7 +13,7 @@ import time
 import numpy as np
 from _figures import STYLES, error_axis, legend, pyplot, save
 from _infinite_mnist import InfiniteMNIST
-from _networks import RECALL_ROWS, network, passed, rows
+from _networks import OURS, RECALL_ROWS, network, passed, rows
 from _rates import Rates
 from _runs import Results, execute, numbers, parse, parser, spaced
 
@@ -101,7 +101,7 @@ def plot(lines, args):
 
 
 def main(argv=None):
-    options = parser(__doc__, sets=None, methods=["lsh"], depths=[2], shares=[0.05], epochs=None,
+    options = parser(__doc__, sets=None, methods=[OURS], depths=[2], shares=[0.05], epochs=None,
                      n_train=None)
     options.add_argument("--examples", type=int, default=1_000_000)
     options.add_argument("--chunk", type=int, default=50_000,

@@ -8,7 +8,7 @@ for it allows. Here budgets from next to nothing to everything are tried.
 
 import numpy as np
 from _figures import TITLES, pyplot, save, shades
-from _networks import network, passed, rows
+from _networks import OURS, network, passed, rows
 from _runs import Results, execute, numbers, parse, parser, spaced
 
 import sklearn_lsh._rehash as rehash
@@ -39,7 +39,7 @@ def run(config):
     """Recall on test rows after every thousand examples, under one budget."""
     data, solver = rows(config["set"], config["n_train"], 2000), "rowwise_adagrad"
     clf = network(config | {
-        "method": "lsh", "solver": solver, "learning_rate": SOLVERS[solver].auto_learning_rate,
+        "method": OURS, "solver": solver, "learning_rate": SOLVERS[solver].auto_learning_rate,
     })
     X, y, classes = data.X_train, data.y_train, np.unique(data.y_train)
     rng, recalls, shares, spent = np.random.default_rng(config["seed"]), [], [], Spent()

@@ -12,7 +12,7 @@ found for hashing, and the dense network with its own beside them.
 from itertools import product
 
 from _figures import error_axis, legend, pyplot, save
-from _networks import TRAINED, network, rows, trained
+from _networks import OURS, TRAINED, network, rows, trained
 from _rates import Rates
 from _runs import EPOCHS, Results, execute, fullest, parse, parser
 
@@ -28,6 +28,8 @@ SEARCHES = {
     ),
     "dense": ({}, "#000000", "D"),
 }
+# The paper's network is hard.
+METHODS = {"paper": "lsh", "dense": "all"}
 KEY = ("set", "search", "depth", "share", "width", "seed", "method", "solver", "epochs",
        "learning_rate", "n_train", "n_test")
 
@@ -38,7 +40,7 @@ def configurations(args):
         {
             "set": name, "search": search, "depth": depth,
             "share": 1.0 if search == "dense" else share, "width": args.width, "seed": seed,
-            "method": "all" if search == "dense" else "lsh", "solver": "rowwise_adagrad",
+            "method": METHODS.get(search, OURS), "solver": "rowwise_adagrad",
             "epochs": args.epochs or EPOCHS[name], "n_train": args.n_train or "all",
             "n_test": args.n_test,
         }
