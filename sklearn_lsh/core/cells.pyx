@@ -24,7 +24,8 @@ cdef int32_t NEAR_GROUPS = 4
 cdef real REACH = 0.5
 
 # Slots of a cell beyond those its members take: a share of them, and so many; for each node that
-# has found the cell full, since more will come; and of the strays' for each cell.
+# has found the cell full, since more will come (at most as many again); and of the strays' for each
+# cell.
 SPARE_SHARE = 0.25
 SPARE_SLOTS = 8
 GROWTH = 16
@@ -163,7 +164,7 @@ cdef class Cells(CodeIndex):
         """
         count = np.bincount(cell, minlength=n_cells + 1)
         room = count + (SPARE_SHARE * count).astype(int) + SPARE_SLOTS
-        room += GROWTH * np.bincount(crowded, minlength=n_cells + 1)
+        room += np.minimum(GROWTH * np.bincount(crowded, minlength=n_cells + 1), count)
         room[n_cells] += ROOM_FOR_STRAYS * n_cells
         start = np.concatenate([[0], np.cumsum(room)]).astype(np.int32)
         # Short keys are sorted by counting.
