@@ -283,6 +283,14 @@ def test_strays_are_met_by_every_query(activation):
     assert not np.isin([5, 300], np.flatnonzero(hashing["index"]["node_codes"] == n_cells)).any()
 
 
+def test_crowded_cells_get_more_room_but_no_more_than_as_much_again():
+    cell, sketches = np.arange(400, dtype=np.int32) % 4, normal(0, 400, 3)
+    plain, _ = Cells.arranged(cell, 4, sketches)
+    index, _ = Cells.arranged(cell, 4, sketches, crowded=[1] * 3 + [2] * 90)
+    more = np.diff(index["start"]) - np.diff(plain["start"])
+    assert_array_equal(more, [0, 48, 100, 0, 0])
+
+
 @pytest.mark.parametrize("spare", [0, 8])
 def test_no_more_strays_than_cells_and_those_farthest_away(monkeypatch, spare):
     """If all nodes move, what counts as far does too. Cells that are full get more slots, once too

@@ -24,8 +24,8 @@ cdef int32_t NEAR_GROUPS = 4
 cdef real REACH = 0.5
 
 # Slots of a cell beyond those its members take: a share of them, and so many; for each node that
-# has found the cell full, since more will come (at most as many again); and of the strays' for each
-# cell.
+# has found the cell full, since more will come (at most as many again); and of the strays' for
+# each cell.
 SPARE_SHARE = 0.25
 SPARE_SLOTS = 8
 GROWTH = 16
