@@ -176,7 +176,7 @@ class Rehasher:
             if "index" in hashing:
                 self._file(index, moved)
                 if hashing["search"] == "cells":
-                    self._recall_strays(index)
+                    self._send_strays_home(index)
             else:
                 self.network.engine.refresh_sketches(index, moved, self.workspaces)
 
@@ -191,7 +191,7 @@ class Rehasher:
         if elsewhere.any():
             self.network.rearrange(index, nodes[elsewhere], codes[elsewhere])
 
-    def _recall_strays(self, index):
+    def _send_strays_home(self, index):
         """Where there are more strays than cells, send home all but half as many: those that are
         farthest from any cell."""
         hashing = self.network.state["layers"][index]["hashing"]

@@ -103,6 +103,17 @@ def test_softmax_probabilities_are_shared_among_the_labels(loss):
     assert estimator.predict(X).any(axis=1).all()
 
 
+@pytest.mark.parametrize("loss, share", [("softmax", 1 / 2), ("decoupled_softmax", 1 / 10)])
+def test_predicted_labels_have_a_share_of_the_highest_probability(loss, share):
+    _, y = multilabel()
+    estimator = quick(multilabel_loss=loss, max_iter=3).fit(X, y)
+    p = estimator.predict_proba(X)
+    relative = p / p.max(axis=1, keepdims=True)
+    clear = np.abs(relative - share) > 1e-6
+    assert 0 < np.count_nonzero((relative < 1 / 2) & (relative > 1 / 10))  # bars differ
+    assert_array_equal((estimator.predict(X) == 1)[clear], (relative > share)[clear])
+
+
 def test_partial_fit_of_classes_in_turn():
     estimator = quick()
     for digit in range(10):

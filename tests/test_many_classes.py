@@ -172,6 +172,17 @@ def test_training_looks_at_less_than_prediction(limit, values):
     assert_array_equal(answers[few], answers[many])  # prediction does as before
 
 
+def test_prediction_has_cells_to_spare(monkeypatch):
+    """An output layer visits more of them than recall took when they were drawn."""
+    visited = []
+    for spare in (1, 2):
+        monkeypatch.setattr("sklearn_lsh._renewal.SPARE_VISITS", spare)
+        estimator = wide(hash_search="cells").partial_fit(X[:1], Y[:1], classes=range(N_CLASSES))
+        visited.append(estimator._network.engine.layers[-1].selector.cells.n_probes)
+    n_cells = len(estimator._network.state["layers"][-1]["hashing"]["cells"]["spread"])
+    assert visited[1] == min(n_cells, 2 * visited[0]) > visited[0]
+
+
 def test_fit_is_partial_fit_repeated():
     whole, parts = wide(max_iter=3).fit(X, LABELS), wide()
     for _ in range(3):

@@ -17,6 +17,14 @@ cdef int32_t MANY = 4096
 cdef double ROUNDING = 1e-6
 
 
+cdef real highest_of(const real *z, int32_t n) noexcept nogil:
+    cdef real highest = z[0]
+    cdef int32_t t
+    for t in range(n):
+        highest = max(highest, z[t])
+    return highest
+
+
 cdef class Loss:
     """Base: no loss."""
 
@@ -43,10 +51,8 @@ cdef class Softmax(Loss):
         self, const real *z, int32_t n, const int32_t *labels, int32_t n_labels, real *delta
     ) noexcept nogil:
         cdef double total, loss = 0
-        cdef real highest = z[0]
+        cdef real highest = highest_of(z, n)
         cdef int32_t t
-        for t in range(n):
-            highest = max(highest, z[t])
         total = kernels.exponentials(z, highest, n, delta)
         for t in range(n):
             delta[t] = 0 if n_labels == 0 else <real> (delta[t] / total)
@@ -59,11 +65,9 @@ cdef class Softmax(Loss):
         self, const real *z, int32_t n, const int32_t *chosen, int32_t m, double *out
     ) noexcept nogil:
         cdef double total = 0
-        cdef real highest = z[0]
+        cdef real highest = highest_of(z, n)
         cdef real block[256]
         cdef int32_t t
-        for t in range(n):
-            highest = max(highest, z[t])
         if n <= MANY:
             for t in range(n):
                 total += exp(<double> z[t] - highest)
@@ -86,10 +90,8 @@ cdef class DecoupledSoftmax(Softmax):
         self, const real *z, int32_t n, const int32_t *labels, int32_t n_labels, real *delta
     ) noexcept nogil:
         cdef double total, others, rest, scale = 0, loss = 0
-        cdef real highest = z[0]
+        cdef real highest = highest_of(z, n)
         cdef int32_t t
-        for t in range(n):
-            highest = max(highest, z[t])
         total = others = kernels.exponentials(z, highest, n, delta)
         for t in range(n_labels):
             others -= delta[labels[t]]

@@ -103,7 +103,7 @@ cdef struct Scratch:
     int32_t *ids
     int32_t *chosen
     int32_t *hits           # per node: in how many buckets it was met (zero between uses)
-    uint64_t *bits          # a bit a node (zero between uses)
+    uint64_t *bits          # a bit a node, and one for each 64 (zero between uses)
     real *step              # as long as a row of the first layer's input, as is step_idx
     int32_t *step_idx
     real *query             # as long as the longest sketch
