@@ -6,7 +6,7 @@ the exact top nodes of a few inputs get.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -73,9 +73,10 @@ class Sample:
             inputs_used, weights_used = inputs[:, used], weights[:, used]
         else:  # a copy of most of the weights would take longer than what it saves
             inputs_used, weights_used = inputs, weights
-        activations = inputs_used.toarray() @ weights_used.T + intercepts
+        activations = inputs_used.toarray() @ weights_used.T
+        activations += intercepts  # in place: of a million nodes this is large
         if selector.by_magnitude:
-            activations = np.abs(activations)
+            np.abs(activations, out=activations)
         top = [exact_top(row, selector) for row in activations]
         stored = inputs.nnz / max(1, inputs.shape[0])
         # Rows with more than half of their features set are stored, and read, densely.
@@ -120,11 +121,15 @@ def share(values, wanted):
 
 @dataclass(frozen=True)
 class Sketching:
-    """What was chosen: sketches of length ``dim``, the best ``short_list`` of them."""
+    """What was chosen: sketches of length ``dim``, the best ``short_list`` of them.
+
+    ``ranks`` are those of the exact top nodes by such sketches, as ``Sample.ranks`` tells them.
+    """
 
     dim: int
     short_list: int
     cost: float
+    ranks: np.ndarray = field(compare=False)
 
 
 def choose_sketching(sample, queries, rows, recall, bounds, may_be_exact):
@@ -151,20 +156,21 @@ def choose_sketching(sample, queries, rows, recall, bounds, may_be_exact):
     n_nodes, longest = rows.shape
     most_active, most_listed = bounds
     limit = min(most_listed, max(LONGEST_LIST * most_active, int(LONGEST_SHARE * n_nodes)))
-    scores, done, found = 0, 0, {}
+    scores, done, found = None, 0, {}
     for dim in sorted({min(dim, longest) for dim in Subspace.lengths}):
-        scores = scores + queries[:, done:dim] @ rows[:, done:dim].T
-        found[dim], done = np.sort(sample.ranks(scores), axis=None), dim
+        further = queries[:, done:dim] @ rows[:, done:dim].T
+        scores = further if scores is None else np.add(scores, further, out=scores)
+        found[dim], done = sample.ranks(scores), dim
     reached = {dim: np.mean(r < limit) for dim, r in found.items()}
     wanted = min(recall, max(reached.values()) - NOTICEABLE)
     choices = []
     for dim, r in found.items():
         if reached[dim] >= wanted:
-            short_list = int(np.clip(1 + share(r, wanted), most_active, limit))
+            short_list = int(np.clip(1 + share(np.sort(r), wanted), most_active, limit))
             cost = dim * n_nodes + (dim * GATHER + sample.cost) * short_list
-            choices.append(Sketching(dim, short_list, cost))
+            choices.append(Sketching(dim, short_list, cost, r))
     best = min(choices, key=lambda choice: choice.cost)
-    exact = Sketching(min(found), n_nodes, n_nodes * sample.cost)
+    exact = Sketching(min(found), n_nodes, n_nodes * sample.cost, found[min(found)])
     enough = max(reached.values()) >= recall - 2 * NOTICEABLE
     may_be_exact = may_be_exact and most_listed == n_nodes
     if may_be_exact and exact.cost <= best.cost * (1 if enough else EXACTNESS_MAY_COST):
@@ -179,8 +185,8 @@ def choose_cells(sample, queries, sketches, wanted, rng, known=None, hasty=False
     ----------
     sample : Sample
     queries, sketches : ndarray of shape (n_rows, dim), (n_nodes, dim)
-    wanted : tuple of (int, float)
-        The length of the short list, and the share of the top nodes that it shall hold.
+    wanted : tuple of (Sketching, float)
+        What the sketches are, and the share of the top nodes that the short list shall hold.
     rng : numpy.random.Generator
     known : ndarray of shape (n_nodes,), int32, or None
         Cells that the nodes are in; the strays' number is that of cells.
@@ -199,7 +205,8 @@ def choose_cells(sample, queries, sketches, wanted, rng, known=None, hasty=False
         Spent here.
     """
     n_nodes, dim = sketches.shape
-    short_list, recall = wanted
+    sketching, recall = wanted
+    short_list = sketching.short_list
     # A power of two, as the buckets of a table are.
     n_bits = min(np.ceil(np.log2(CELLS_PER_ROOT * np.sqrt(n_nodes))), np.floor(np.log2(n_nodes)))
     n_cells = 2 ** int(n_bits)
@@ -208,7 +215,7 @@ def choose_cells(sample, queries, sketches, wanted, rng, known=None, hasty=False
     scores = cell_scores(cells, queries, sample.by_magnitude)
     scores[:, members == 0] = -np.inf
     # Only nodes that the short list would hold can be lost here.
-    listed = sample.ranks(queries @ sketches.T) < short_list
+    listed = sketching.ranks < short_list
     visits = ranks(scores, [cell[top] for top in sample.top])[listed] + 1
     visits = share(np.sort(visits), recall - CELL_LOSS) if visits.size else 1
     # At least enough to fill the short list, were the cells of one size.
@@ -216,7 +223,7 @@ def choose_cells(sample, queries, sketches, wanted, rng, known=None, hasty=False
     best = np.argpartition(-scores, n_probes - 1, axis=1)[:, :n_probes]
     met = members[best].sum(axis=1).mean()
     cost = dim * (n_cells + VISITED * met)
-    return {**cells, "n_probes": n_probes}, cell, cost, spent + queries.size * (n_cells + n_nodes)
+    return {**cells, "n_probes": n_probes}, cell, cost, spent + queries.size * n_cells
 
 
 def partition(sketches, n_cells, rng, known=None, hasty=False):
@@ -241,7 +248,8 @@ def partition(sketches, n_cells, rng, known=None, hasty=False):
         Where each row belongs.
     multiplications : int
     """
-    norms = np.linalg.norm(sketches - sketches.mean(axis=0), axis=1)
+    # Squared distances from the mean, but for a constant: without a copy of all.
+    norms = half_norms(sketches) - sketches @ sketches.mean(axis=0)
     n_rows = min(len(sketches), ROWS_PER_CELL * n_cells)
     longest = sketches[np.argpartition(-norms, n_rows - 1)[:n_rows]]
     start, steps = "random", 1 if hasty else KMEANS_STEPS

@@ -49,6 +49,8 @@ SPARSE_START = 0.2
 PROBES = 10
 # A bucket yields at most this many times its fair share, n_nodes / 2**n_bits.
 CROWDED = 16
+# Weights drawn in one go: an even number, or the generator would drop half a word.
+DRAWN_TOGETHER = 2**16
 
 
 @dataclass(frozen=True)
@@ -196,9 +198,7 @@ class Network:
             if not layers and squared_norm:
                 bound = SPARSE_START * np.sqrt(factor / squared_norm)
             drawn = _aligned((n_out, n_in))
-            rng.random(out=drawn, dtype=np.float32)
-            drawn -= np.float32(0.5)
-            drawn *= np.float32(2 * bound)
+            _draw(drawn, bound, rng)
             weights = drawn
             if store is not ByNode:  # whose shape they have: no second copy of what may be large
                 weights = _aligned(store.shape(n_out, n_in))
@@ -471,6 +471,16 @@ def _aligned(shape):
     raw = np.empty(size + 63, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size].view(np.float32).reshape(shape)
+
+
+def _draw(array, bound, rng):
+    """Fill a float32 array from between the bound and its negative, piece by piece: in cache."""
+    flat = array.reshape(-1)
+    for start in range(0, len(flat), DRAWN_TOGETHER):
+        piece = flat[start : start + DRAWN_TOGETHER]
+        rng.random(out=piece, dtype=np.float32)
+        piece -= np.float32(0.5)
+        piece *= np.float32(2 * bound)
 
 
 def _new_hashing(settings, index, rng):

@@ -218,10 +218,9 @@ class Rehasher:
         """Measure recall; renew those of the layers that are due whose recall has drifted."""
         held_out = sample[BASIS_ROWS:] if len(sample) > BASIS_ROWS else sample
         clock = self.clock
-        if any(clock["reached"][index] for index in self.hashed):
-            found = self._recall(rows, held_out)
-        else:  # nothing is known: all are renewed
-            found = [0.0] * len(self.network.engine.layers)
+        found, exact = [0.0] * len(self.network.engine.layers), None
+        if any(clock["reached"][index] for index in self.hashed):  # or all are renewed
+            found, exact = self._recall(rows, held_out)
         drifted = [index for index in due if self._has_drifted(index, found[index])]
         spent = dict.fromkeys(due, 0)
         for index in drifted:
@@ -233,7 +232,11 @@ class Rehasher:
             renewal.run()
             spent[index] = renewal.multiplications
         self.multiplications += sum(spent.values())
-        after = self._recall(rows, held_out) if drifted else found
+        after = found
+        if drifted:
+            if exact is not None:  # above the first that changed, inputs have changed, too
+                exact[0][:, drifted[0] + 1 :] = np.nan
+            after, _ = self._recall(rows, held_out, exact)
         for index in due:
             gap = clock["look_gap"][index]
             if self._fell(index, found[index]):
@@ -281,12 +284,13 @@ class Rehasher:
             return True
         return False
 
-    def _recall(self, rows, held_out):
-        """Each layer's share of the exact top nodes that its selection finds."""
+    def _recall(self, rows, held_out, exact=None):
+        """Each layer's share of the exact top nodes that its selection finds, and what
+        ``Engine.recall`` says of these."""
         if not any(self.network.engine.layers[index].selector.aims for index in self.hashed):
-            return [0.0] * len(self.network.engine.layers)
-        found, wanted = self.network.engine.recall(rows, held_out, self.workspaces)
-        return [float(f) for f in found / np.maximum(wanted, 1)]
+            return [0.0] * len(self.network.engine.layers), None
+        found, wanted, exact = self.network.engine.recall(rows, held_out, self.workspaces, exact)
+        return [float(f) for f in found / np.maximum(wanted, 1)], exact
 
     def note_cost(self, multiplications, examples):
         """Tell what training so many examples took."""

@@ -105,7 +105,7 @@ class Renewal:
         queries = np.column_stack([np.ones(len(queries)), queries]).astype(np.float32)
         self.multiplications += spent + nodes.size * weights.shape[1]
 
-        hashing, dim = dict(self.arrays["hashing"]), family.dim
+        hashing, dim, chosen = dict(self.arrays["hashing"]), family.dim, None
         if selector.aims:
             auto = network.settings.hash_search[self.index] == "auto"
             chosen, spent = choose_sketching(
@@ -123,10 +123,10 @@ class Renewal:
         hashing["dirty"] = np.full(len(nodes), "index" in hashing, np.uint8)
         self.queries = np.column_stack([queries[:, 1:dim], queries[:, 0] * c])
         if selector.aims and hashing["search"] != "tables":
-            self._choose_search(hashing)
+            self._choose_search(hashing, chosen)
         network.replace_hashing(self.index, hashing)
 
-    def _choose_search(self, hashing):
+    def _choose_search(self, hashing, sketching):
         """Scan the sketches, or visit cells of them: whichever costs less."""
         sketches = hashing["sketches"]
         wanted = self.network.settings.hash_search[self.index]
@@ -145,12 +145,12 @@ class Renewal:
         )
         recall = 0 if untrained and promising else self.aim
         # Their squares must fit float32.
-        if not np.abs(sketches).max() < 1e15:
+        if not max(sketches.max(), -sketches.min()) < 1e15:
             return
         if wanted != "cells" and not (wanted == "auto" and promising):
             return
         cells, cell, cost, spent = choose_cells(
-            self.exact, self.queries, sketches, (hashing["short_list"], recall), self.rng,
+            self.exact, self.queries, sketches, (sketching, recall), self.rng,
             known, untrained,
         )
         self.multiplications += spent

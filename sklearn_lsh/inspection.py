@@ -77,7 +77,7 @@ def active_set_recall(estimator, X):
     pace, done = Pace(), 0
 
     def count(start, stop):
-        return network.engine.recall(rows, np.arange(start, stop), workspaces)
+        return network.engine.recall(rows, np.arange(start, stop), workspaces)[:2]
 
     while done < rows.n_rows:
         done, counts = pace.call(count, done, rows.n_rows)

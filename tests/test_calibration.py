@@ -19,6 +19,7 @@ from sklearn_lsh._calibration import (
     TABLE_RECALL,
     VISITED,
     Sample,
+    Sketching,
     choose_cells,
     choose_probes,
     choose_sketching,
@@ -242,8 +243,9 @@ def test_as_many_cells_as_the_recall_takes(clusters, by_magnitude):
     if clusters:
         sketches = sketches[np.arange(600) // 40 * 40] + 0.05 * sketches
     problem.rows[:, :16] = sketches
+    sketching = Sketching(16, 30, 0.0, problem.sample.ranks(queries @ sketches.T))
     cells, cell, cost, _ = choose_cells(
-        problem.sample, queries, sketches, (30, RECALL), np.random.default_rng(0)
+        problem.sample, queries, sketches, (sketching, RECALL), np.random.default_rng(0)
     )
     n_cells = len(cells["spread"])
     assert n_cells == 64  # the power of two from 2 sqrt(600)
@@ -267,8 +269,10 @@ def test_as_many_cells_as_the_recall_takes(clusters, by_magnitude):
 @pytest.mark.parametrize("n_nodes, n_cells", [(1, 1), (2, 2), (3, 2), (5, 4), (100, 32)])
 def test_number_of_cells(n_nodes, n_cells):
     problem = Problem(n_nodes=n_nodes, n_active=1)
+    sketching = Sketching(64, n_nodes, 0.0, np.zeros(len(problem.inputs)))
     cells, cell, cost, spent = choose_cells(
-        problem.sample, problem.queries, problem.rows, (n_nodes, RECALL), np.random.default_rng(0)
+        problem.sample, problem.queries, problem.rows, (sketching, RECALL),
+        np.random.default_rng(0),
     )
     assert cells["centroids"].shape == (n_cells, 64)
     assert cells["n_probes"] == n_cells  # the list shall hold every node

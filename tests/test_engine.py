@@ -264,7 +264,7 @@ def test_recall_does_not_depend_on_how_rows_are_grouped():
     assert not network.hidden_layers[0].selector.exhaustive
     engine, nodes = network.engine, np.random.default_rng(0).permutation(len(X))[:101]
     found = [
-        engine.recall(as_rows(X), nodes, engine.workspaces(*shape))
+        engine.recall(as_rows(X), nodes, engine.workspaces(*shape))[:2]
         for shape in ((1, 1), (1, 7), (1, 200), (2 if OPENMP else 1, 32))
     ]
     assert (found[0][0] < found[0][1]).any()
@@ -274,6 +274,27 @@ def test_recall_does_not_depend_on_how_rows_are_grouped():
     for workspaces in spent:
         engine.recall(as_rows(X), nodes, workspaces)
     assert len({engine.spent(workspaces) for workspaces in spent}) == 1
+
+
+def test_recall_goes_on_from_what_is_known():
+    """Exact activations that an earlier call computed are not computed again."""
+    network = quick((400, 90), hash_search="scan", max_iter=4).fit(X, Y)._network
+    engine, rows, nodes = network.engine, as_rows(X), np.arange(30)
+    workspaces = [engine.workspaces(1) for _ in range(3)]
+    found, wanted, (bars, tops) = engine.recall(rows, nodes, workspaces[0])
+    bars[:, 1] = np.nan  # as if the first layer's outputs had changed
+    again = engine.recall(rows, nodes, workspaces[1], (bars, tops))
+    np.testing.assert_array_equal(again[:2], (found, wanted))
+    assert not np.isnan(bars).any()
+    engine.recall(rows, nodes, workspaces[2], again[2])
+    spent = [engine.spent(w)[0] for w in workspaces]
+    stored = np.count_nonzero(X[:30], axis=1)
+    read = np.where(2 * stored > X.shape[1], X.shape[1], stored)  # densely
+    assert spent[0] - spent[1] == 400 * read.sum()
+    assert spent[2] < spent[1] < spent[0]
+    network.hidden_layers[0].inference = "all"  # more are selected: found by the bars alone
+    more = engine.recall(rows, nodes, engine.workspaces(1), again[2])[0]
+    assert more[0] == wanted[0] > found[0]
 
 
 @pytest.mark.parametrize("what", ["selected", "outputs"])

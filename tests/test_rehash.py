@@ -36,7 +36,7 @@ class Course:
         self.rehasher = Rehasher(self.network, self.network.engine.workspaces(1))
         self.clock, self.renewed = self.network.state["rehash"], []
         monkeypatch.setattr(_rehash, "Renewal", self.renewal)
-        monkeypatch.setattr(Rehasher, "_recall", lambda *_: list(self.recall))
+        monkeypatch.setattr(Rehasher, "_recall", lambda *_: (list(self.recall), None))
         self.measure(*[0.5] * len(sizes))
 
     def renewal(self, network, index, inputs, held_out, aim, workspaces):
@@ -166,7 +166,7 @@ def test_renewals_stay_within_their_budget(monkeypatch, size):
         spent.append(self.multiplications)
 
     monkeypatch.setattr(Renewal, "run", run)
-    monkeypatch.setattr(Rehasher, "_recall", lambda *_: [next(recall)])
+    monkeypatch.setattr(Rehasher, "_recall", lambda *_: ([next(recall)], None))
     x = np.random.default_rng(0).standard_normal((400, 500))
     estimator = quick((300,), hash_search="scan")
     for start in [*range(0, 400, size)] * 8:

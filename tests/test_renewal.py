@@ -159,7 +159,8 @@ def test_any_form_may_follow_any_other(monkeypatch, search, solver, n_jobs):
         form, dim = next(forms), min(next(lengths), rows.shape[1])
         chosen.append((form, dim))
         exact = form == "exact" and may_be_exact
-        return Sketching(dim, len(rows) if exact else 40, 0.0), 0
+        ranks = sample.ranks(queries[:, :dim] @ rows[:, :dim].T)
+        return Sketching(dim, len(rows) if exact else 40, 0.0, ranks), 0
 
     def priced(*args):
         cells, cell, _, spent = choose_cells(*args)

@@ -46,7 +46,7 @@ cdef class Engine:
         self, Rows rows, const int64_t *row, int32_t n, int last, Space *space
     ) noexcept nogil
     cdef void count_hits(
-        self, Rows rows, const int64_t *row, int32_t n, int32_t *count, real *z, Space *space
+        self, int32_t n, int32_t *found, int32_t *wanted, real *bar, real *z, Space *space
     ) noexcept nogil
     cdef void exact(
         self, int l, Example *examples, int32_t n, real *z, Scratch *s

@@ -11,6 +11,7 @@ its own and updates every row, whatever the others do.
 import numpy as np
 
 from cython.parallel cimport prange, threadid
+from libc.math cimport isnan
 from libc.stdlib cimport calloc, free
 
 from .answers cimport Answers
@@ -601,51 +602,81 @@ cdef class Engine:
         for l in range(last + 1):
             self.forward(l, True, space.examples, n, space)
 
-    def recall(self, Rows rows, nodes, list workspaces):
+    def recall(self, Rows rows, nodes, list workspaces, exact=None):
         """Per layer that selects: how many of the exact top nodes were selected, and of how many.
 
-        Summed over the rows with the numbers ``nodes`` (int64), each layer judged on the input
-        it was really given. ``workspaces`` count the multiplications.
+        Each layer is judged on the input it is really given.
+
+        Parameters
+        ----------
+        rows : Rows
+        nodes : ndarray of int64
+            Row numbers.
+        workspaces : list of Workspace
+            One a thread. They count the multiplications.
+        exact : tuple or None
+            What an earlier call about the same rows returned, to spare exact activations; with
+            NaN as the bar where they are to be computed all the same.
+
+        Returns
+        -------
+        found, wanted : ndarray of shape (n_hashed,), int64
+            Summed over the rows.
+        exact : tuple of ndarray of shape (n, n_hashed), float32 and int32
+            The least activation of an exact top node, and how many of these there are.
         """
         cdef const int64_t *row = <const int64_t *> borrow(nodes, "i8")
         cdef Py_ssize_t i, t, n = len(nodes), together, n_groups
-        cdef int n_threads = len(workspaces)
+        cdef int n_threads = len(workspaces), hashed = self.n_hashed
         self.check_width(rows, workspaces)
         cdef Space **spaces = gather(workspaces)
-        widest = max(layer.store.n_out for layer in self.layers[:self.n_hashed] or self.layers)
+        widest = max(layer.store.n_out for layer in self.layers[:hashed] or self.layers)
         together = min(spaces[0].n_slots, max(1, EXACT_TOGETHER // widest))
         n_groups = (n + together - 1) // together
-        counts = np.zeros((n, 2, self.n_hashed), np.int32)
-        exact = np.empty((n_threads, together, widest), np.float32)
-        cdef int32_t *count = ints(counts)
-        cdef real *z = reals(exact)
+        bars, tops = exact or (
+            np.full((n, hashed), np.nan, np.float32), np.zeros((n, hashed), np.int32)
+        )
+        hits = np.zeros((n, hashed), np.int32)
+        activations = np.empty((n_threads, together, widest), np.float32)
+        cdef real *bar = reals(bars)
+        cdef int32_t *found = ints(hits)
+        cdef int32_t *wanted = ints(tops)
+        cdef real *z = reals(activations)
         cdef Py_ssize_t size = together * widest
         for t in prange(n_groups, num_threads=n_threads, schedule="static", nogil=True):
             i = t * together
+            self.pass_through(
+                rows, row + i, <int32_t> min(together, n - i), hashed - 1, spaces[threadid()]
+            )
             self.count_hits(
-                rows, row + i, <int32_t> min(together, n - i), count + 2 * i * self.n_hashed,
-                z + threadid() * size, spaces[threadid()],
+                <int32_t> min(together, n - i), found + i * hashed, wanted + i * hashed,
+                bar + i * hashed, z + threadid() * size, spaces[threadid()],
             )
         free(spaces)
-        return counts.sum(axis=0, dtype=np.int64)
+        return hits.sum(axis=0, dtype=np.int64), tops.sum(axis=0, dtype=np.int64), (bars, tops)
 
     cdef void count_hits(
-        self, Rows rows, const int64_t *row, int32_t n, int32_t *count, real *z, Space *space
+        self, int32_t n, int32_t *found, int32_t *wanted, real *bar, real *z, Space *space
     ) noexcept nogil:
-        """Write, row by row, how many nodes each layer found, and then how many were wanted."""
+        """Of n examples in hand, row by row and for each layer, the exact top nodes, where their
+        bar is NaN, and how many of them were found."""
         cdef int l
-        cdef int32_t b, n_out, hashed = self.n_hashed
-        cdef Scratch *s = &space.scratch
-        for b in range(n):
-            self.load(rows, row[b], &space.examples[b], s)
-        for l in range(hashed):
-            self.forward(l, True, space.examples, n, space)
-            n_out = (<Layer> self.layer_pointers[l]).store.n_out
-            self.exact(l, space.examples, n, z, s)
+        cdef int32_t b, n_out, at
+        cdef void *layer
+        for l in range(self.n_hashed):
+            layer = self.layer_pointers[l]
+            n_out = (<Layer> layer).store.n_out
+            if isnan(bar[l]):
+                self.exact(l, space.examples, n, z, &space.scratch)
+                for b in range(n):
+                    at = b * self.n_hashed + l
+                    wanted[at] = (<Layer> layer).exact_top(
+                        z + <Py_ssize_t> b * n_out, &space.scratch, bar + at
+                    )
             for b in range(n):
-                (<Layer> self.layer_pointers[l]).hits(
-                    z + <Py_ssize_t> b * n_out, &space.examples[b].layers[l], s,
-                    count + 2 * b * hashed + l, count + (2 * b + 1) * hashed + l,
+                at = b * self.n_hashed + l
+                found[at] = (<Layer> layer).hits(
+                    &space.examples[b].layers[l], bar[at], wanted[at]
                 )
 
     cdef void exact(

@@ -19,9 +19,8 @@ cdef class Layer:
     cdef int32_t *visits                # (n_out,): updates, where nodes are sorted by them
 
     cdef void enter(self, SparseVec *x, Scratch *s) noexcept nogil
-    cdef void hits(
-        self, const real *z, LayerBuffers *buf, Scratch *s, int32_t *found, int32_t *wanted
-    ) noexcept nogil
+    cdef int32_t exact_top(self, const real *z, Scratch *s, real *bar) noexcept nogil
+    cdef int32_t hits(self, LayerBuffers *buf, real bar, int32_t wanted) noexcept nogil
     cdef int32_t rows_together(self, int n_owners) noexcept nogil
     cdef void propose(
         self, bint inference, SparseVec *x, LayerBuffers *buf, Scratch *s

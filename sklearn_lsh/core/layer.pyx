@@ -75,27 +75,27 @@ cdef class Layer:
             x.mean_product = kernels.dot(x.idx, x.val, x.n, self.store.mean)
             s.multiplications += x.n
 
-    cdef void hits(
-        self, const real *z, LayerBuffers *buf, Scratch *s, int32_t *found, int32_t *wanted
-    ) noexcept nogil:
-        """How many nodes are exactly to be selected, and how many of them buf selects.
+    cdef int32_t exact_top(self, const real *z, Scratch *s, real *bar) noexcept nogil:
+        """How many nodes are exactly to be selected, and the least of their activations to bar.
 
         z are the activations of all nodes.
         """
         cdef int32_t t, k, n = self.store.n_out
-        cdef real bar
-        cdef bint by_magnitude = self.selector.by_magnitude
         for t in range(n):
-            s.score[t] = fabsf(z[t]) if by_magnitude else z[t]
+            s.score[t] = fabsf(z[t]) if self.selector.by_magnitude else z[t]
         k = kernels.top(s.score, NULL, n, self.selector.n_exact(s.score, s), s.key, s.chosen)
-        bar = s.score[s.chosen[0]]
+        bar[0] = s.score[s.chosen[0]]
         for t in range(k):
-            bar = min(bar, s.score[s.chosen[t]])
-        found[0] = 0
+            bar[0] = min(bar[0], s.score[s.chosen[t]])
+        return k
+
+    cdef int32_t hits(self, LayerBuffers *buf, real bar, int32_t wanted) noexcept nogil:
+        """How many of the ``wanted`` nodes, whose activations reach the bar, buf selects."""
+        cdef int32_t t, found = 0
+        cdef bint by_magnitude = self.selector.by_magnitude
         for t in range(buf.active.n):
-            found[0] += (fabsf(buf.active.z[t]) if by_magnitude else buf.active.z[t]) >= bar
-        found[0] = min(found[0], k)
-        wanted[0] = k
+            found += (fabsf(buf.active.z[t]) if by_magnitude else buf.active.z[t]) >= bar
+        return min(found, wanted)
 
     cdef int32_t rows_together(self, int n_owners) noexcept nogil:
         """Nodes to visit for one example after the other: as many as stay in the cache."""
