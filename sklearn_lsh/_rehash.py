@@ -222,18 +222,20 @@ class Rehasher:
         if any(clock["reached"][index] for index in self.hashed):  # or all are renewed
             found, exact = self._recall(rows, held_out)
         drifted = [index for index in due if self._has_drifted(index, found[index])]
-        spent = dict.fromkeys(due, 0)
+        spent, measured = dict.fromkeys(due, 0), []
         for index in drifted:
             inputs = layer_inputs(self.network, index, rows, sample, self.workspaces)
             renewal = Renewal(
                 self.network, index, inputs[:BASIS_ROWS], inputs[-len(held_out) :],
-                clock["aim"][index], self.workspaces,
+                clock["aim"][index], clock["reached"][index] > 0, self.workspaces,
             )
             renewal.run()
             spent[index] = renewal.multiplications
+            if not renewal.hasty:  # or it is done again in any case
+                measured.append(index)
         self.multiplications += sum(spent.values())
         after = found
-        if drifted:
+        if measured:
             if exact is not None:  # above the first that changed, inputs have changed, too
                 exact[0][:, drifted[0] + 1 :] = np.nan
             after, _ = self._recall(rows, held_out, exact)
@@ -248,7 +250,7 @@ class Rehasher:
             gap = max(gap, self._affordable_gap(index, spent[index]))
             clock["look_gap"][index] = int(np.clip(gap, *self._gaps(index)))
             clock["look_at"][index] = self.network.state["n_seen"] + clock["look_gap"][index]
-        for index in drifted:
+        for index in measured:
             clock["reached"][index] = after[index]
 
     def _gaps(self, index):

@@ -37,6 +37,8 @@ class Renewal:
         To estimate the basis from, and to measure recall on.
     aim : float
         The recall wanted of the cascade.
+    known : bool
+        Whether it is known what recall the present hash functions reached.
     workspaces : list of Workspace
 
     Attributes
@@ -45,12 +47,13 @@ class Renewal:
         Spent so far, but for the passes: those are counted in the workspaces.
     """
 
-    def __init__(self, network, index, inputs, held_out, aim, workspaces):
+    def __init__(self, network, index, inputs, held_out, aim, known, workspaces):
         self.network = network
         self.index = index
         self.inputs = inputs
         self.held_out = held_out
         self.aim = aim
+        self.known = known
         self.workspaces = workspaces
         self.multiplications = 0
         self.rng = np.random.default_rng(
@@ -66,6 +69,14 @@ class Renewal:
     def arrays(self):
         """The layer's arrays."""
         return self.network.state["layers"][self.index]
+
+    @property
+    def hasty(self):
+        """Whether the layer has many classes and learned nothing: any active set will do."""
+        return (
+            self.network.state["n_seen"] == 0 and self.index == self.network.engine.n_hidden
+            and self.selector.n_nodes >= CELLS_WIDTH
+        )
 
     def run(self):
         """Do it. An interrupt leaves the hash functions as they were, or as they shall be."""
@@ -92,9 +103,12 @@ class Renewal:
         """Estimate a basis; choose the length of sketches, the short list and the search."""
         network, selector, family = self.network, self.selector, self.selector.family
         weights, intercepts = self.arrays["weights"], self.arrays["intercepts"]
-        # Every length is tried where nothing is known, or what is known does not do.
-        lost = network.state["n_seen"] == 0 or selector.exhaustive
-        longest = max(family.lengths) if lost else family.next_length
+        if self.hasty:
+            longest = min(family.lengths)
+        elif self.known and not selector.exhaustive:
+            longest = family.next_length
+        else:  # nothing is known, or what is known does not do
+            longest = max(family.lengths)
         basis, spent = family.basis(self.inputs, longest, self.rng)
         mean, directions = basis[0], basis[1].astype(np.float32)
         # The intercept's coordinate leads here: sketches of all lengths have it.
@@ -135,15 +149,14 @@ class Renewal:
         hashing.pop("cells", None)
         hashing.pop("index", None)
         hashing["dirty"][:] = 0
-        # A layer that has learned nothing has no clusters, and nothing to find: of many classes
-        # some will do.
+        # A layer that has learned nothing has no clusters.
         untrained = self.network.state["n_seen"] == 0
         promising = (
             len(sketches) >= CELLS_WIDTH
-            and not (untrained and self.index < self.network.engine.n_hidden)
+            and (self.hasty or not untrained)
             and hashing["short_list"] < len(sketches)
         )
-        recall = 0 if untrained and promising else self.aim
+        recall = 0 if self.hasty else self.aim
         # Their squares must fit float32.
         if not max(sketches.max(), -sketches.min()) < 1e15:
             return

@@ -393,7 +393,7 @@ def test_cells_need_sketches_to_rank_by(family, ranking):
     [
         (clustered(700, 100), 700, "cells"),
         (clustered(700, 100), 701, "scan"),  # too narrow to be tried
-        (normal(0, 700, 100), 700, "scan"),  # no clusters: most cells would have to be visited
+        (normal(0, 700, 300), 700, "scan"),  # no clusters: most cells would have to be visited
     ],
     ids=["clusters", "narrow", "noise"],
 )
@@ -401,7 +401,7 @@ def test_auto_takes_cells_where_they_cost_less(monkeypatch, weights, width, chos
     monkeypatch.setattr("sklearn_lsh._renewal.CELLS_WIDTH", width)
     monkeypatch.setattr("sklearn_lsh._calibration.EXACTNESS_MAY_COST", 0)  # not the question
     network = build(
-        0, normal(2, 320, 100), weights, np.zeros(700), hash_search="auto",
+        0, normal(2, 320, weights.shape[1]), weights, np.zeros(700), hash_search="auto",
         hash_family="subspace", hash_ranking="cascade", n_active=(10,),
     )
     assert network.hash_search == [chosen, "exact"]

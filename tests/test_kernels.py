@@ -229,6 +229,18 @@ def test_row_dots(n, d, numbered):
     assert out[n] == last
 
 
+@pytest.mark.parametrize("d", [1, 8, 17, 100])
+def test_a_rows_dot_does_not_depend_on_its_neighbours(d):
+    """Else a layer's activations would depend on how its rows are divided among threads."""
+    rng = np.random.default_rng(d)
+    rows, q, whole, part = floats(rng, 21, d), floats(rng, d), floats(rng, 21), floats(rng, 21)
+    kernels.row_dots(rows, None, q, whole)
+    for chosen in ([3], [20, 3, 7], range(1, 12), range(21)):
+        ids = np.array(chosen, np.int32)
+        kernels.row_dots(rows, ids, q, part[: len(ids)])
+        np.testing.assert_array_equal(part[: len(ids)], whole[ids])
+
+
 @pytest.mark.parametrize("d", [1, 7, 8, 9, 15, 16, 17, 32, 48, 63, 64, 65, 88, 100, 200])
 @pytest.mark.parametrize("n", [0, 1, 2, 50])
 @pytest.mark.parametrize("numbered", [False, True])

@@ -13,9 +13,11 @@ from sklearn.datasets import make_multilabel_classification
 from test_gradients import WARM_UP, follow_thresholds, selected_by, twin
 from test_hashing import sketches_of
 
-from sklearn_lsh import LSHMLPClassifier, _memory
+from sklearn_lsh import LSHMLPClassifier, _memory, _renewal
 from sklearn_lsh._memory import network_bytes
+from sklearn_lsh._rehash import SHORTEST_GAP, Rehasher
 from sklearn_lsh.core.engine import OPENMP
+from sklearn_lsh.core.hashing import Subspace
 from sklearn_lsh.core.losses import LOSSES
 from sklearn_lsh.inspection import active_set_recall
 
@@ -364,6 +366,29 @@ def test_a_pass_that_ends_looks_at_an_output_layer_that_is_due_soon():
         clock["look_gap"][-1], clock["look_at"][-1] = 4 * n, due
         estimator.partial_fit(X, Y)
         assert (clock["look_at"][-1] != due) == looks
+
+
+def test_before_the_first_example_any_classes_will_do(monkeypatch):
+    """The shortest sketches, and no recall; the next look tries every length."""
+    lengths, recalls = [], []
+    choose, recall = _renewal.choose_sketching, Rehasher._recall
+
+    def note_length(sample, queries, rows, *args):
+        lengths.append(rows.shape[1])
+        return choose(sample, queries, rows, *args)
+
+    def note_recall(rehasher, *args):
+        recalls.append(rehasher.network.state["n_seen"])
+        return recall(rehasher, *args)
+
+    monkeypatch.setattr(_renewal, "CELLS_WIDTH", 1)
+    monkeypatch.setattr(_renewal, "choose_sketching", note_length)
+    monkeypatch.setattr(Rehasher, "_recall", note_recall)
+    estimator = wide(hidden_layer_sizes=(80,)).fit(X, Y)
+    assert lengths[:2] == [min(Subspace.lengths), max(Subspace.lengths)]
+    assert recalls[0] == SHORTEST_GAP
+    clock = estimator._network.state["rehash"]
+    assert clock["reached"][-1] > 0.9
 
 
 @pytest.mark.parametrize("solver", ["rowwise_adagrad", "adagrad"])

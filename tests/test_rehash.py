@@ -39,10 +39,10 @@ class Course:
         monkeypatch.setattr(Rehasher, "_recall", lambda *_: (list(self.recall), None))
         self.measure(*[0.5] * len(sizes))
 
-    def renewal(self, network, index, inputs, held_out, aim, workspaces):
+    def renewal(self, network, index, *_):
         self.renewed.append(index)
         self.recall[index] = self.after
-        return SimpleNamespace(run=lambda: None, multiplications=0)
+        return SimpleNamespace(run=lambda: None, multiplications=0, hasty=False)
 
     def measure(self, *recall, after=0.97):
         """The layers that are renewed at the next measurement, which finds these recalls."""

@@ -168,8 +168,7 @@ cdef class ByNode(WeightStore):
     ) noexcept nogil:
         cdef int32_t t, j
         if x.idx == NULL:
-            for t in range(n):
-                z[t] = kernels.dot(NULL, x.val, x.n, self.row(t if ids == NULL else ids[t]))
+            kernels.row_dots(self.weights, ids, n, self.n_in, x.val, z)
         elif x.n_runs > 0:
             kernels.run_dots(self.weights, self.n_in, ids, n, x.run, x.run_val, x.n_runs, z)
         else:

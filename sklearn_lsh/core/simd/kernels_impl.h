@@ -169,40 +169,26 @@ static void LEVEL(pull_back_some)(const float *w, int32_t stride, const int32_t 
                   ((LANE(sum[t], 2) + LANE(sum[t], 6)) + (LANE(sum[t], 3) + LANE(sum[t], 7)));
 }
 
-static void LEVEL(pull_back)(const float *w, int32_t stride, const int32_t *ids, const float *a,
-                             int32_t n, const int32_t *idx, int32_t m, float *out)
-{
-    int32_t r, t;
-    for (t = 0; t < m; t++) out[t] = 0.0f;
-    if (idx == NULL) {
-        for (r = 0; r < n; r++)
-            LEVEL(axpy)(a[r], NULL, w + (int64_t) stride * ids[r], m, out);
-        return;
-    }
-    for (t = 0; t < m; t += 16)
-        LEVEL(pull_back_some)(w, stride, ids, a, n, idx + t, m - t < 16 ? m - t : 16, out + t);
-}
-
 static void LEVEL(row_dots)(const float *rows, const int32_t *ids, int32_t n, int32_t d,
                             const float *q, float *out)
 {
-    int32_t j = 0, t, k;
-    /* Eight rows at once: their lanes are added up together. */
-    if (d % 8 == 0)
-        for (; j + 8 <= n; j += 8) {
-            const float *p[8];
-            EIGHT_LANES(s);
-            for (k = 0; k < 8; k++)
-                p[k] = rows + (int64_t) d * (ids == NULL ? j + k : ids[j + k]);
-            for (t = 0; t < d; t += 8) EIGHT_MORE(s, LANES_AT(q + t), p, t);
-            EIGHT_SUMS(s, out + j);
+    int32_t j, t, k;
+    for (j = 0; j < n; j += 8) {
+        /* Eight rows at once: their cache misses overlap, their lanes are added up together. A
+         * row's sum does not depend on the rows beside it, so the last ones are not an exception. */
+        const int32_t count = n - j < 8 ? n - j : 8;
+        const float *p[8];
+        float sum[8];
+        EIGHT_LANES(s);
+        for (k = 0; k < 8; k++) {
+            const int32_t r = j + (k < count ? k : count - 1);
+            p[k] = rows + (int64_t) d * (ids == NULL ? r : ids[r]);
         }
-    for (; j < n; j++) {
-        const float *row = rows + (int64_t) d * (ids == NULL ? j : ids[j]);
-        float s = 0.0f;
-        SIMD_SUM(s)
-        for (t = 0; t < d; t++) s += row[t] * q[t];
-        out[j] = s;
+        for (t = 0; t + 8 <= d; t += 8) EIGHT_MORE(s, LANES_AT(q + t), p, t);
+        EIGHT_SUMS(s, sum);
+        for (; t < d; t++)
+            for (k = 0; k < 8; k++) sum[k] += q[t] * p[k][t];
+        for (k = 0; k < count; k++) out[j + k] = sum[k];
     }
 }
 
@@ -221,6 +207,19 @@ static void LEVEL(row_sums)(const float *rows, int32_t stride, int32_t d, const 
     }
     for (; t < n; t++)
         LEVEL(axpy)(val[t], NULL, rows + (int64_t) stride * (idx == NULL ? t : idx[t]), d, out);
+}
+
+static void LEVEL(pull_back)(const float *w, int32_t stride, const int32_t *ids, const float *a,
+                             int32_t n, const int32_t *idx, int32_t m, float *out)
+{
+    int32_t t;
+    for (t = 0; t < m; t++) out[t] = 0.0f;
+    if (idx == NULL) {
+        LEVEL(row_sums)(w, stride, m, ids, a, n, out);
+        return;
+    }
+    for (t = 0; t < m; t += 16)
+        LEVEL(pull_back_some)(w, stride, ids, a, n, idx + t, m - t < 16 ? m - t : 16, out + t);
 }
 
 /* Sums are made of blocks: of floats, short enough to be exact, and of blocks in double. */
