@@ -12,7 +12,7 @@ from math import ceil
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from ._pace import Pace
+from ._pace import Crew, Pace
 from ._rehash import Rehasher
 
 # invscaling's exponent, MLPClassifier's default.
@@ -107,7 +107,10 @@ class Trainer:
             targets.most_labels,
         )
         self.rehasher = Rehasher(network, self.workspaces[: options.n_threads])
-        self.pace = Pace(self.batch * (options.n_threads if options.lock_free else 1))
+        multiple = self.batch * (options.n_threads if options.lock_free else 1)
+        if network.habits is None or network.habits[0] != (multiple, options.n_threads):
+            network.habits = (multiple, options.n_threads), Pace(multiple), Crew(options.n_threads)
+        _, self.pace, self.crew = network.habits
 
     def run(self):
         """Train until a stopping criterion holds or ``max_iter`` epochs are done."""
@@ -157,7 +160,9 @@ class Trainer:
             if self.options.n_simulated:
                 network.engine.train_delayed(*work, self.batch)
             else:
-                network.engine.train(*work, self.batch, self.options.lock_free)
+                network.engine.train(
+                    *work, self.batch, self.options.lock_free, self.crew.size
+                )
 
         done = 0
         while done < n:
@@ -174,6 +179,7 @@ class Trainer:
                 done = stop
             else:
                 done, _ = self.pace.call(train, start, stop)
+                self.crew.note(done - start, self.pace.seconds)
             network.state["n_seen"] += done - start
 
     def _learning_rate(self):

@@ -170,7 +170,7 @@ cdef class Engine:
 
     def train(
         self, Rows rows, Targets targets, order, Py_ssize_t start, Py_ssize_t stop,
-        uint64_t seed, list workspaces, Py_ssize_t batch, bint lock_free,
+        uint64_t seed, list workspaces, Py_ssize_t batch, bint lock_free, int n_at_work=0,
     ):
         """One update for each of the examples order[start:stop].
 
@@ -188,10 +188,12 @@ cdef class Engine:
         batch : int
             Examples in a batch. Workspaces have room for one together; lock-free, each has.
         lock_free : bool
+        n_at_work : int
+            Threads that do the work of all workspaces; 0 for one each. The result is the same.
         """
         cdef Pass p
         cdef Py_ssize_t t, end
-        cdef int thread, n_threads = len(workspaces)
+        cdef int thread, n_threads = len(workspaces), at_work = n_at_work or n_threads
         cdef Py_ssize_t most = min(batch, stop - start)
         self.check_width(rows, workspaces, targets.most_labels)
         self.check_slots(workspaces, most if lock_free else (most + n_threads - 1) // n_threads)
@@ -200,7 +202,7 @@ cdef class Engine:
         with nogil:
             if lock_free:
                 for thread in prange(
-                    n_threads, num_threads=n_threads, schedule="static", chunksize=1
+                    n_threads, num_threads=at_work, schedule="static", chunksize=1
                 ):
                     self.train_alone(
                         rows, targets, &p, start + thread * batch, stop, n_threads * batch,
@@ -211,13 +213,13 @@ cdef class Engine:
                 while t < stop:
                     end = min(stop, t + batch)
                     for thread in prange(
-                        n_threads, num_threads=n_threads, schedule="static", chunksize=1
+                        n_threads, num_threads=at_work, schedule="static", chunksize=1
                     ):
                         self.gradients(
                             rows, targets, &p, t + thread, end, n_threads, spaces[thread]
                         )
                     for thread in prange(
-                        n_threads, num_threads=n_threads, schedule="static", chunksize=1
+                        n_threads, num_threads=at_work, schedule="static", chunksize=1
                     ):
                         self.update(spaces, thread, n_threads)
                     t = end
