@@ -11,7 +11,7 @@ had to help.
 
 import numpy as np
 from _figures import TITLES, pyplot, save
-from _networks import network, passed, rows
+from _networks import OURS, network, passed, rows
 from _runs import EPOCHS, Results, execute, parse, parser
 
 from sklearn_lsh.core.optimizers import SOLVERS
@@ -63,16 +63,22 @@ def revive(clf, inputs):
         net.state["layers"], net.weights, net.settings.n_active, strict=False
     ):
         z = inputs @ weights.T + layer["intercepts"]
-        bar = np.partition(z, -k, axis=1)[:, -k]
         often_enough = 1 - FAIR * k / z.shape[1]
-        lacking = -np.quantile(z - bar[:, None], often_enough, axis=0)
+        lacking = -np.quantile(z - bars(layer, z, k), often_enough, axis=0)
         raised = STEP * np.maximum(0, lacking)
         layer["intercepts"] += raised.astype(np.float32)
         if "hashing" in layer:
             layer["hashing"]["dirty"][:] = 2
         z = np.maximum(z + raised, 0)
-        bar = np.partition(z, -k, axis=1)[:, -k]
-        inputs = np.where(z >= bar[:, None], z, 0)
+        bar = bars(layer, z, k)
+        inputs = np.where(z >= bar, z - (bar if "threshold" in layer else 0), 0)
+
+
+def bars(layer, z, k):
+    """What activations must reach: the layer's soft threshold, or each row's k-th largest."""
+    if "threshold" in layer:
+        return layer["threshold"][0]
+    return np.partition(z, -k, axis=1)[:, -k][:, None]
 
 
 def plot(lines, args):
@@ -102,7 +108,7 @@ def plot(lines, args):
 
 def main(argv=None):
     options = parser(__doc__, sets=["mnist", "convex", "rectangles_image"],
-                     methods=["winner_take_all", "lsh"], depths=[1, 3], shares=[0.05],
+                     methods=["winner_take_all_soft", OURS], depths=[1, 3], shares=[0.05],
                      solvers=None)
     args = parse(options, argv)
     results = Results(args.results / "dead_nodes.csv", KEY, FOUND)

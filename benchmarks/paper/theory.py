@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 from _figures import STYLES, pyplot, save
-from _networks import network, passed, rows
+from _networks import OURS, network, passed, rows
 from _runs import Results, execute, numbers, parse, parser, spaced
 from scipy.optimize import brentq
 from scipy.special import expit
@@ -48,7 +48,7 @@ def trained_network(name, width, share, seed, epochs, n_train):
     data = rows(name, n_train, TEST_ROWS)
     solver = "rowwise_adagrad"
     clf = network({
-        "width": width, "depth": 1, "method": "lsh", "share": share, "solver": solver,
+        "width": width, "depth": 1, "method": OURS, "share": share, "solver": solver,
         "learning_rate": SOLVERS[solver].auto_learning_rate, "seed": seed,
     })
     for _ in range(epochs):
