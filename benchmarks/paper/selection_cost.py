@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from _figures import pyplot, save
-from _networks import network, passed, rows
+from _networks import OURS, network, passed, rows
 from _runs import Results, execute, parse, parser
 from theory import Rehashed
 
@@ -74,7 +74,7 @@ def trained_network(width, name, seed, n_train):
     """A network trained by the default, and its data."""
     data, solver = rows(name, n_train, TEST_ROWS), "rowwise_adagrad"
     clf = network({
-        "width": width, "depth": 1, "method": "lsh", "share": ACTIVE, "solver": solver,
+        "width": width, "depth": 1, "method": OURS, "share": ACTIVE, "solver": solver,
         "learning_rate": SOLVERS[solver].auto_learning_rate, "seed": seed,
     })
     for _ in range(EPOCHS):
@@ -111,6 +111,8 @@ def searching(clf, data, search):
     )
     other.given = clf.coefs_, clf.intercepts_
     other.partial_fit(data.X_train[:400], data.y_train[:400], classes=clf.classes_)
+    here, there = (net._network.state["layers"][0]["threshold"] for net in (other, clf))
+    here[:] = there
     if search == "exact":
         other.inference = "exact"
     return other
