@@ -127,7 +127,7 @@ def any_number_of_workers(folder):
 
 def speed_up(folder):
     """Of the network with hashing on the most cores, measured and extrapolated."""
-    lines = [line for line in read(folder / "scalability_times.csv") if line["method"] == "lsh"]
+    lines = [line for line in read(folder / "scalability_times.csv") if line["method"] == OURS]
     groups = {}
     for line in lines:
         groups.setdefault(tuple(line[k] for k in (*SHARED_KEY, "cores")), {})[

@@ -121,7 +121,7 @@ def main(argv=None):
             for share in args.shares for method in args.methods for revived in (0, 1)
         ]
         execute(results, configs, run, args)
-    plot(list(results.lines.values()), args)
+    plot([line for line in results.lines.values() if line["method"] in args.methods], args)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from itertools import product
 
 import numpy as np
 from _figures import STYLES, not_run, pyplot, save, shades
-from _networks import network, passed, rows
+from _networks import OURS, network, passed, rows
 from _rates import Rates
 from _runs import Results, cores, execute, fullest, numbers, parse, parser, spaced
 from scipy.sparse import csr_matrix
@@ -218,7 +218,7 @@ def draw_overlaps(panel, lines, column, what):
 
 def main(argv=None):
     options = parser(
-        __doc__, sets=["mnist"], methods=["lsh", "all"], depths=[3], shares=[0.05, 0.25],
+        __doc__, sets=["mnist"], methods=[OURS, "all"], depths=[3], shares=[0.05, 0.25],
         epochs=3, n_train=20_000, width=None, n_test=None,
     )
     options.add_argument("--widths", nargs="+", type=int, default=[1000, 4000])
@@ -241,7 +241,9 @@ def main(argv=None):
             args.processes = processes
             sparse = [config for config in configs if config["method"] != "all"]
             execute(overlaps, sparse, run_overlap, args)
-    plot(list(times.lines.values()), list(overlaps.lines.values()), args)
+    shown = [[line for line in results.lines.values() if line["method"] in args.methods]
+             for results in (times, overlaps)]
+    plot(*shown, args)
 
 
 if __name__ == "__main__":
