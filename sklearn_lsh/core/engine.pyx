@@ -189,7 +189,8 @@ cdef class Engine:
             Examples in a batch. Workspaces have room for one together; lock-free, each has.
         lock_free : bool
         n_at_work : int
-            Threads that do the work of all workspaces; 0 for one each. The result is the same.
+            Threads that do the work of all workspaces; 0 for one each. Where threads wait, the
+            result is the same.
         """
         cdef Pass p
         cdef Py_ssize_t t, end
