@@ -170,7 +170,6 @@ class Network:
         self.state = state
         self.settings = Settings(**state["settings"])
         self.inference = "auto"
-        self.habits = None  # what a Trainer has learned about calls and threads, for the next
         self.rates = {"learning_rate": 0.0, "momentum": 0.0, "alpha": 0.0}
         self._assemble()
 

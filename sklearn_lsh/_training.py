@@ -44,9 +44,13 @@ class Options:
 
 
 class Progress:
-    """What the learning loop remembers from epoch to epoch; ``state`` is builtins only."""
+    """What the learning loop remembers from epoch to epoch; ``state`` is builtins only.
+
+    What it has learned about calls and threads is of this machine, and not in the state.
+    """
 
     def __init__(self, state=None):
+        self._habits = None
         self.state = state or {
             "n_iter": 0,
             "learning_rate": None,
@@ -61,6 +65,13 @@ class Progress:
 
     def __setitem__(self, key, value):
         self.state[key] = value
+
+    def habits(self, multiple, n_threads):
+        """The pace and the crew of calls of a multiple of so many examples, as left last."""
+        key = multiple, n_threads
+        if self._habits is None or self._habits[0] != key:
+            self._habits = key, Pace(multiple), Crew(n_threads)
+        return self._habits[1:]
 
     def history(self):
         """One NumPy array per quantity, one row per epoch."""
@@ -108,9 +119,7 @@ class Trainer:
         )
         self.rehasher = Rehasher(network, self.workspaces[: options.n_threads])
         multiple = self.batch * (options.n_threads if options.lock_free else 1)
-        if network.habits is None or network.habits[0] != (multiple, options.n_threads):
-            network.habits = (multiple, options.n_threads), Pace(multiple), Crew(options.n_threads)
-        _, self.pace, self.crew = network.habits
+        self.pace, self.crew = progress.habits(multiple, options.n_threads)
 
     def run(self):
         """Train until a stopping criterion holds or ``max_iter`` epochs are done."""

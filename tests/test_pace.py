@@ -4,7 +4,7 @@ import pytest
 from problems import digits, quick, same_model
 
 from sklearn_lsh._pace import CALL_SECONDS, LONGEST_REST, SHORTEST_REST, TELLING_SECONDS, Crew
-from sklearn_lsh.core.engine import OPENMP
+from sklearn_lsh.core.engine import OPENMP, Engine
 
 X, Y = digits()
 
@@ -77,17 +77,25 @@ def test_training_asks_its_crew(monkeypatch, lock_free):
     """From fit to partial_fit; where threads wait, the model is that of one thread."""
     if not OPENMP:
         pytest.skip("built without OpenMP")
-    asked = []
+    asked, at_work = [], []
+
+    class Watched(Engine):
+        def train(self, *args):
+            at_work.append(args[-1])
+            super().train(*args)
 
     def note(crew, n_examples, seconds):
         asked.append((crew, n_examples))
         crew.size = 1 + len(asked) % crew.most
 
+    monkeypatch.setattr("sklearn_lsh._network.Engine", Watched)
     monkeypatch.setattr(Crew, "note", note)
     estimator = quick((120, 90), n_jobs=3, lock_free=lock_free, max_iter=2).fit(X, Y)
     estimator.partial_fit(X, Y)
     assert len({crew for crew, _ in asked}) == 1
     assert sum(n for _, n in asked) == 3 * len(X)
+    assert at_work == [3, *(1 + k % 3 for k in range(1, len(asked)))]
+    assert set(at_work) == {1, 2, 3}
     if not lock_free:
         other = quick((120, 90), max_iter=2).fit(X, Y)
         assert same_model(estimator, other.partial_fit(X, Y))

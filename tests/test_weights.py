@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from problems import digits, quick, same_model
 from scipy.sparse import csr_array
 
+from sklearn_lsh._network import DRAWN_TOGETHER, _draw
 from sklearn_lsh.core.layer import ACTIVATIONS
 from sklearn_lsh.core.weights import ByInput, ByNode
 from sklearn_lsh.inspection import active_sets
@@ -152,3 +153,12 @@ def test_bounds_are_read_along_the_columns():
     wanted = np.abs(np.delete(clf.coefs_[-1], 3, axis=1)).max(axis=0)
     assert (np.delete(bounds, 3) >= wanted - 1e-5).all()
     assert (np.delete(bounds, 3) < 10).all()
+
+
+@pytest.mark.parametrize("n", [1, DRAWN_TOGETHER, 2 * DRAWN_TOGETHER + 3])
+def test_weights_drawn_in_pieces_are_those_drawn_at_once(n):
+    drawn, one, other = np.empty(n, np.float32), *map(np.random.default_rng, (0, 0))
+    _draw(drawn, 0.1, one)
+    whole = other.random(n, dtype=np.float32)
+    assert_array_equal(drawn, (whole - np.float32(0.5)) * np.float32(0.2))
+    assert one.random() == other.random()

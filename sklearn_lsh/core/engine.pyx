@@ -639,6 +639,8 @@ cdef class Engine:
         bars, tops = exact or (
             np.full((n, hashed), np.nan, np.float32), np.zeros((n, hashed), np.int32)
         )
+        if not bars.shape == tops.shape == (n, hashed):
+            raise ValueError(f"exact top nodes of {bars.shape} for {(n, hashed)} rows and layers")
         hits = np.zeros((n, hashed), np.int32)
         activations = np.empty((n_threads, together, widest), np.float32)
         cdef real *bar = reals(bars)

@@ -168,6 +168,7 @@ cdef class ByNode(WeightStore):
     ) noexcept nogil:
         cdef int32_t t, j
         if x.idx == NULL:
+            CHECK(x.n == self.n_in, "a dense input of the fan-in")
             kernels.row_dots(self.weights, ids, n, self.n_in, x.val, z)
         elif x.n_runs > 0:
             kernels.run_dots(self.weights, self.n_in, ids, n, x.run, x.run_val, x.n_runs, z)

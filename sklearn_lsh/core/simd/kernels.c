@@ -108,6 +108,19 @@ static lanes8 lanes8_sums(const lanes8 *v)
         for (int lane = 0; lane < 8; lane++) (out)[lane] = LANE(sums, lane);               \
     } while (0)
 
+/* Where the rows from the r-th of m on start: eight, the last one again where they are fewer.
+ * Returns how many there are. */
+static inline int32_t eight_rows(const float *w, int32_t stride, const int32_t *ids, int32_t r,
+                                 int32_t m, const float **p)
+{
+    const int32_t rows = m - r < 8 ? m - r : 8;
+    for (int32_t k = 0; k < 8; k++) {
+        const int32_t j = r + (k < rows ? k : rows - 1);
+        p[k] = w + (int64_t) stride * (ids == NULL ? j : ids[j]);
+    }
+    return rows;
+}
+
 static inline int32_t trailing_zeros(uint64_t x)
 {
 #if defined(__GNUC__) || defined(__clang__)

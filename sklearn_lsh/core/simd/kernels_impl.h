@@ -22,13 +22,9 @@ static void LEVEL(gather_dots)(const float *w, int32_t stride, const int32_t *id
     for (r = 0; r < m; r += 8) {
         /* Eight rows at once share the loads of idx and val, and their cache misses overlap.
          * Each lane is filled by a plain load: gather instructions took half as long again. */
-        const int32_t rows = m - r < 8 ? m - r : 8;
         const float *p[8];
+        const int32_t rows = eight_rows(w, stride, ids, r, m, p);
         LANES s = LANES_ZERO;
-        for (k = 0; k < 8; k++) {
-            const int32_t j = r + (k < rows ? k : rows - 1);
-            p[k] = w + (int64_t) stride * (ids == NULL ? j : ids[j]);
-        }
         for (t = 0; t < n; t++) {
             const int32_t i = idx[t];
             LANES_ADD(s, LANES_FILLED(val[t]), p, i);
@@ -43,14 +39,10 @@ static void LEVEL(run_dots)(const float *w, int32_t stride, const int32_t *ids, 
     int32_t r, k, t;
     for (r = 0; r < m; r += 8) {
         /* Eight rows at once: a sum waits for its last addition longer than one takes. */
-        const int32_t rows = m - r < 8 ? m - r : 8;
         const float *p[8];
+        const int32_t rows = eight_rows(w, stride, ids, r, m, p);
         float sum[8];
         EIGHT_LANES(s);
-        for (k = 0; k < 8; k++) {
-            const int32_t j = r + (k < rows ? k : rows - 1);
-            p[k] = w + (int64_t) stride * (ids == NULL ? j : ids[j]);
-        }
         for (t = 0; t < n; t++) EIGHT_MORE(s, LANES_AT(val + t * LSH_RUN), p, run[t]);
         EIGHT_SUMS(s, sum);
         for (k = 0; k < rows; k++) out[r + k] = sum[k];
@@ -176,14 +168,10 @@ static void LEVEL(row_dots)(const float *rows, const int32_t *ids, int32_t n, in
     for (j = 0; j < n; j += 8) {
         /* Eight rows at once: their cache misses overlap, their lanes are added up together. A
          * row's sum does not depend on the rows beside it, so the last ones are not an exception. */
-        const int32_t count = n - j < 8 ? n - j : 8;
         const float *p[8];
+        const int32_t count = eight_rows(rows, d, ids, j, n, p);
         float sum[8];
         EIGHT_LANES(s);
-        for (k = 0; k < 8; k++) {
-            const int32_t r = j + (k < count ? k : count - 1);
-            p[k] = rows + (int64_t) d * (ids == NULL ? r : ids[r]);
-        }
         for (t = 0; t + 8 <= d; t += 8) EIGHT_MORE(s, LANES_AT(q + t), p, t);
         EIGHT_SUMS(s, sum);
         for (; t < d; t++)
