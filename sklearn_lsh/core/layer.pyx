@@ -158,7 +158,8 @@ cdef class Layer:
             write_runs(&buf.out, &buf.out_runs, self.store.n_out)
         if not inference:
             for t in range(buf.active.n):
-                self.used[buf.active.idx[t]] = 1
+                if not self.used[buf.active.idx[t]]:  # a line that is only read is all threads'
+                    self.used[buf.active.idx[t]] = 1
 
     cdef void pull_back(
         self, LayerBuffers *buf, SparseVec *x, LayerBuffers *below, Scratch *s

@@ -218,7 +218,8 @@ cdef class LSHSelector(Selector):
                 s.multiplications += dim
                 if not self.cells.has_left(ids[t], sketch):
                     continue
-            self.dirty[ids[t]] |= STALE_CODE
+            if not self.dirty[ids[t]] & STALE_CODE:  # a line that is only read is all threads'
+                self.dirty[ids[t]] |= STALE_CODE
 
     cdef void refresh_sketch(self, int32_t j, Scratch *s) noexcept nogil:
         """Compute the sketch of node j from its weights, if it is stale."""
