@@ -207,9 +207,7 @@ def choose_cells(sample, queries, sketches, wanted, rng, known=None, hasty=False
     n_nodes, dim = sketches.shape
     sketching, recall = wanted
     short_list = sketching.short_list
-    # A power of two, as the buckets of a table are.
-    n_bits = min(np.ceil(np.log2(CELLS_PER_ROOT * np.sqrt(n_nodes))), np.floor(np.log2(n_nodes)))
-    n_cells = 2 ** int(n_bits)
+    n_cells = count_cells(n_nodes)
     cells, cell, spent = partition(sketches, n_cells, rng, known, hasty)
     members = np.bincount(cell, minlength=n_cells)
     scores = cell_scores(cells, queries, sample.by_magnitude)
@@ -224,6 +222,35 @@ def choose_cells(sample, queries, sketches, wanted, rng, known=None, hasty=False
     met = members[best].sum(axis=1).mean()
     cost = dim * (n_cells + VISITED * met)
     return {**cells, "n_probes": n_probes}, cell, cost, spent + queries.size * n_cells
+
+
+def scattered(sketches, n_listed, rng):
+    """Cells of nodes as they come, for a layer that has learned nothing: for ``Renewal.hasty``.
+
+    Parameters
+    ----------
+    sketches : ndarray of shape (n_nodes, dim), float32
+    n_listed : int
+        Nodes that a query shall find.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    cells, cell
+        As of ``choose_cells``.
+    """
+    n_nodes, n_cells = len(sketches), count_cells(len(sketches))
+    cells = grouped(sketches[:n_cells], rng)
+    cells["spread"] = np.zeros(n_cells, np.float32)
+    cells["far"] = np.full(2, np.inf, np.float32)  # no one leaves
+    cells["n_probes"] = int(np.ceil(n_cells * n_listed / n_nodes))
+    return cells, np.arange(n_nodes, dtype=np.int32) % n_cells
+
+
+def count_cells(n_nodes):
+    """A power of two, as the buckets of a table are."""
+    n_bits = np.ceil(np.log2(CELLS_PER_ROOT * np.sqrt(n_nodes)))
+    return 2 ** int(min(n_bits, np.floor(np.log2(n_nodes))))
 
 
 def partition(sketches, n_cells, rng, known=None, hasty=False):

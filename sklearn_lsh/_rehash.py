@@ -31,7 +31,8 @@ CAUTION = 0.8
 # fall, layers aim no higher than usual again.
 SHORTEST_GAP = 512
 OUTPUTS_PER_EXAMPLE = 32  # of very many classes, which few examples change little
-CALM_GAP = 8192
+EAGERNESS = 16  # but the first look at what has been learned comes so many times as soon
+CALM_GAP, CALM_GAPS = 8192, 4  # and so many times the shortest gap
 LONGEST_GAP = 32768
 BUDGET = 0.3
 # Examples between two re-encodings of the rows that moved: growing from the first gap to the
@@ -157,9 +158,13 @@ class Rehasher:
             clock["encode_at"] = max(clock["encode_at"], seen + FIRST_ENCODING)
 
     def look_ahead(self, rows, sample):
-        """Look at an output layer that is due soon: after a whole pass predictions may follow."""
+        """Look at an output layer that is due soon, or that was never measured: after a whole pass
+        predictions may follow."""
         last = self.network.engine.n_hidden
-        if last in self.hashed and self._due_soon(last):
+        if last not in self.hashed:
+            return
+        aims = self.network.engine.layers[last].selector.aims
+        if self._due_soon(last) or aims and self.clock["reached"][last] == 0:
             self._look([last], rows, np.asarray(sample, np.int64))
 
     def _due_soon(self, index):
@@ -258,6 +263,8 @@ class Rehasher:
         if index < self.network.engine.n_hidden:
             return SHORTEST_GAP, LONGEST_GAP
         patience = self.network.settings.n_outputs // OUTPUTS_PER_EXAMPLE
+        if self.network.state["n_seen"] < patience // EAGERNESS:
+            patience //= EAGERNESS
         return max(SHORTEST_GAP, patience), max(LONGEST_GAP, 4 * patience)
 
     def _estimates(self, index):
@@ -280,8 +287,9 @@ class Rehasher:
         if self._fell(index, found):
             clock["aim"][index] = usual + CAUTION * (1 - usual)
             return True
-        calm = clock["aim"][index] > usual and clock["look_gap"][index] >= CALM_GAP
-        if found > clock["reached"][index] + SURPLUS or calm:
+        calm = clock["look_gap"][index] >= max(CALM_GAP, CALM_GAPS * self._gaps(index)[0])
+        cautious = clock["aim"][index] > usual
+        if found > clock["reached"][index] + SURPLUS or cautious and calm:
             clock["aim"][index] = usual
             return True
         return False

@@ -4,7 +4,14 @@ import numpy as np
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
-from ._calibration import CELLS_WIDTH, Sample, choose_cells, choose_probes, choose_sketching
+from ._calibration import (
+    CELLS_WIDTH,
+    Sample,
+    choose_cells,
+    choose_probes,
+    choose_sketching,
+    scattered,
+)
 from .core.cells import Cells
 
 # An output layer's predictions visit so many times the cells that the wanted recall takes: until
@@ -75,7 +82,8 @@ class Renewal:
         """Whether the layer has many classes and learned nothing: any active set will do."""
         return (
             self.network.state["n_seen"] == 0 and self.index == self.network.engine.n_hidden
-            and self.selector.n_nodes >= CELLS_WIDTH
+            and self.network.settings.hash_search[self.index] in ("auto", "cells")
+            and self.selector.aims and self.selector.n_nodes >= CELLS_WIDTH
         )
 
     def run(self):
@@ -84,6 +92,9 @@ class Renewal:
         # Features near float32's limit may overflow here; such rows rank nothing.
         with threadpool_limits(1), np.errstate(over="ignore", invalid="ignore"):
             self.network.fold()
+            if self.hasty:
+                self._scatter()
+                return
             if self.selector.aims and self.selector.family.adaptive:
                 self._measure()
             if self.selector.family.adaptive:
@@ -99,71 +110,86 @@ class Renewal:
         )
         self.multiplications += self.exact.spent
 
+    def _scatter(self):
+        """Give the layer the shortest sketches, and cells with no regard to them."""
+        basis, nodes = self._project(min(self.selector.family.lengths))
+        hashing = self._sketched(basis, nodes, nodes.shape[1])
+        cells, cell = scattered(hashing["sketches"], hashing["short_list"], self.rng)
+        hashing.update(search="cells", cells=cells)
+        hashing["index"], hashing["sketches"] = Cells.arranged(
+            cell, len(cells["spread"]), hashing["sketches"]
+        )
+        self.network.replace_hashing(self.index, hashing)
+
     def _adapt(self):
         """Estimate a basis; choose the length of sketches, the short list and the search."""
         network, selector, family = self.network, self.selector, self.selector.family
-        weights, intercepts = self.arrays["weights"], self.arrays["intercepts"]
-        if self.hasty:
-            longest = min(family.lengths)
-        elif self.known and not selector.exhaustive:
-            longest = family.next_length
-        else:  # nothing is known, or what is known does not do
-            longest = max(family.lengths)
-        basis, spent = family.basis(self.inputs, longest, self.rng)
+        # All lengths before the first example, or where what is known does not do.
+        unknown = network.state["n_seen"] == 0 or selector.exhaustive
+        basis, nodes = self._project(max(family.lengths) if unknown else family.next_length)
         mean, directions = basis[0], basis[1].astype(np.float32)
-        # The intercept's coordinate leads here: sketches of all lengths have it.
-        # In float32: a mean of doubles would make a copy of all weights in double precision.
-        nodes = weights @ np.column_stack([mean, directions]).astype(np.float32)
-        nodes[:, 0] += intercepts
         queries = self.held_out @ directions - mean @ directions
         queries = np.column_stack([np.ones(len(queries)), queries]).astype(np.float32)
-        self.multiplications += spent + nodes.size * weights.shape[1]
-
-        hashing, dim, chosen = dict(self.arrays["hashing"]), family.dim, None
+        dim, chosen = family.dim, None
         if selector.aims:
             auto = network.settings.hash_search[self.index] == "auto"
             chosen, spent = choose_sketching(
                 self.exact, queries, nodes, self.aim,
                 (self.network.settings.most_active(self.index), selector.most_listed), auto,
             )
-            dim, hashing["short_list"] = chosen.dim, chosen.short_list
+            dim = chosen.dim
             self.multiplications += spent
-        hashing["family"] = family.spanned(
-            basis, dim, family.n_bits, family.n_tables, self.rng
-        )
+        hashing = self._sketched(basis, nodes, dim)
+        c = hashing["family"]["query_offset"][-1]
+        self.queries = np.column_stack([queries[:, 1:dim], queries[:, 0] * c])
+        if selector.aims:
+            hashing["short_list"] = chosen.short_list
+            if hashing["search"] != "tables":
+                self._choose_search(hashing, chosen)
+        network.replace_hashing(self.index, hashing)
+
+    def _project(self, length):
+        """A basis of the inputs for sketches of a length, and what nodes are in it: (n_nodes,
+        length), the coordinate of the intercept first, which sketches of all lengths have."""
+        weights = self.arrays["weights"]
+        basis, spent = self.selector.family.basis(self.inputs, length, self.rng)
+        # In float32: a mean of doubles would make a copy of all weights in double precision.
+        nodes = weights @ np.column_stack(basis[:2]).astype(np.float32)
+        nodes[:, 0] += self.arrays["intercepts"]
+        self.multiplications += spent + nodes.size * weights.shape[1]
+        return basis, nodes
+
+    def _sketched(self, basis, nodes, dim):
+        """The layer's hashing with the first ``dim`` numbers of what ``_project`` returned."""
+        hashing, family = dict(self.arrays["hashing"]), self.selector.family
+        hashing["family"] = family.spanned(basis, dim, family.n_bits, family.n_tables, self.rng)
         c = hashing["family"]["query_offset"][-1]
         hashing["sketches"] = np.column_stack([nodes[:, 1:dim], nodes[:, 0] / c])
         # Codes are computed next; should an interrupt come first, they are marked as stale.
         hashing["dirty"] = np.full(len(nodes), "index" in hashing, np.uint8)
-        self.queries = np.column_stack([queries[:, 1:dim], queries[:, 0] * c])
-        if selector.aims and hashing["search"] != "tables":
-            self._choose_search(hashing, chosen)
-        network.replace_hashing(self.index, hashing)
+        return hashing
 
     def _choose_search(self, hashing, sketching):
         """Scan the sketches, or visit cells of them: whichever costs less."""
         sketches = hashing["sketches"]
         wanted = self.network.settings.hash_search[self.index]
-        known = hashing["index"]["node_codes"][:, 0] if hashing["search"] == "cells" else None
+        known = None
+        if hashing["search"] == "cells" and self.known:  # or they are scattered
+            known = hashing["index"]["node_codes"][:, 0]
         hashing["search"] = "scan"
         hashing.pop("cells", None)
         hashing.pop("index", None)
         hashing["dirty"][:] = 0
         # A layer that has learned nothing has no clusters.
         untrained = self.network.state["n_seen"] == 0
-        promising = (
-            len(sketches) >= CELLS_WIDTH
-            and (self.hasty or not untrained)
-            and hashing["short_list"] < len(sketches)
-        )
-        recall = 0 if self.hasty else self.aim
+        promising = len(sketches) >= CELLS_WIDTH and hashing["short_list"] < len(sketches)
         # Their squares must fit float32.
         if not max(sketches.max(), -sketches.min()) < 1e15:
             return
-        if wanted != "cells" and not (wanted == "auto" and promising):
+        if wanted != "cells" and not (wanted == "auto" and promising and not untrained):
             return
         cells, cell, cost, spent = choose_cells(
-            self.exact, self.queries, sketches, (sketching, recall), self.rng,
+            self.exact, self.queries, sketches, (sketching, self.aim), self.rng,
             known, untrained,
         )
         self.multiplications += spent

@@ -23,7 +23,9 @@ from sklearn_lsh._calibration import (
     choose_cells,
     choose_probes,
     choose_sketching,
+    count_cells,
     ranks,
+    scattered,
     share,
 )
 from sklearn_lsh.core.hashing import MOST_PROBES, Subspace
@@ -278,6 +280,17 @@ def test_number_of_cells(n_nodes, n_cells):
     assert cells["n_probes"] == n_cells  # the list shall hold every node
     assert len(cell) == n_nodes
     assert (cost, spent) > (0, 0)
+
+
+@pytest.mark.parametrize("n_nodes", [1, 7, 600])
+def test_scattered_cells_hold_as_many_nodes_each(n_nodes):
+    sketches = np.random.default_rng(0).standard_normal((n_nodes, 16)).astype(np.float32)
+    cells, cell = scattered(sketches, min(n_nodes, 30), np.random.default_rng(0))
+    members = np.bincount(cell)
+    assert len(members) == len(cells["spread"]) == count_cells(n_nodes)
+    assert members.max() - members.min() <= 1
+    assert cells["n_probes"] * members.max() >= min(n_nodes, 30)
+    assert sorted(map(tuple, cells["centroids"])) == sorted(map(tuple, sketches[: len(members)]))
 
 
 # ---- probes of tables ----------------------------------------------------------------------

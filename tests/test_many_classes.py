@@ -369,7 +369,7 @@ def test_a_pass_that_ends_looks_at_an_output_layer_that_is_due_soon():
 
 
 def test_before_the_first_example_any_classes_will_do(monkeypatch):
-    """The shortest sketches, and no recall; the next look tries every length."""
+    """Sketches are the shortest, cells have no regard to them, and no recall is measured."""
     lengths, recalls = [], []
     choose, recall = _renewal.choose_sketching, Rehasher._recall
 
@@ -385,10 +385,37 @@ def test_before_the_first_example_any_classes_will_do(monkeypatch):
     monkeypatch.setattr(_renewal, "choose_sketching", note_length)
     monkeypatch.setattr(Rehasher, "_recall", note_recall)
     estimator = wide(hidden_layer_sizes=(80,)).fit(X, Y)
-    assert lengths[:2] == [min(Subspace.lengths), max(Subspace.lengths)]
+    assert lengths[0] == sorted(Subspace.lengths)[1]  # one more than the shortest may be tried
     assert recalls[0] == SHORTEST_GAP
     clock = estimator._network.state["rehash"]
     assert clock["reached"][-1] > 0.9
+
+
+def test_the_first_pass_ends_with_a_look(monkeypatch):
+    """However short it is: predictions may follow. The next look does not wait for long."""
+    monkeypatch.setattr(_renewal, "CELLS_WIDTH", 1)
+    estimator = wide(hidden_layer_sizes=(80,))
+    estimator.partial_fit(X[:40], Y[:40], classes=range(N_CLASSES))
+    clock, cells = (
+        estimator._network.state["rehash"],
+        estimator._network.state["layers"][-1]["hashing"]["cells"],
+    )
+    assert clock["reached"][-1] > 0.9
+    assert np.isfinite(cells["far"]).all()
+    assert clock["look_at"][-1] == 40 + SHORTEST_GAP
+    estimator.partial_fit(X[40:80], Y[40:80])
+    assert clock["look_at"][-1] == 40 + SHORTEST_GAP
+
+
+@pytest.mark.parametrize("ranking", ["union", "collisions"])
+def test_rankings_that_aim_for_nothing_wait_for_their_turn(monkeypatch, ranking):
+    looks, look = [], Rehasher._look
+    monkeypatch.setattr(Rehasher, "_look", lambda self, *a: looks.append(1) or look(self, *a))
+    estimator = wide(hidden_layer_sizes=(80,), hash_ranking=ranking, hash_search="tables")
+    for start in range(0, 200, 40):
+        rows = slice(start, start + 40)
+        estimator.partial_fit(X[rows], Y[rows], classes=range(N_CLASSES))
+    assert len(looks) == 1
 
 
 @pytest.mark.parametrize("solver", ["rowwise_adagrad", "adagrad"])

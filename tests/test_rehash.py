@@ -1,6 +1,7 @@
 """When hash functions are renewed: the policy, played to a rehasher, and its budget."""
 
 import itertools
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -111,6 +112,16 @@ def test_calm_layers_aim_as_usual_again(monkeypatch):
     assert course.clock["aim"] == [RECALL]
     assert course.clock["look_gap"][0] == CALM_GAP // 4  # it will find less from now on
     assert course.measure(0.969) == []
+
+
+@pytest.mark.parametrize("n_classes, shortest", [(10**4, 512), (10**6, 31250)])
+def test_looks_at_very_many_classes_are_rare_but_for_the_first(monkeypatch, n_classes, shortest):
+    course = Course(monkeypatch)
+    course.network.settings = replace(course.network.settings, n_outputs=n_classes)
+    for seen, gap in ((0, max(512, shortest // 16)), (shortest // 16, shortest)):
+        course.network.state["n_seen"] = seen
+        assert course.rehasher._gaps(1)[0] == gap
+    assert course.rehasher._gaps(0)[0] == SHORTEST_GAP
 
 
 def test_only_the_layers_that_drifted_are_renewed(monkeypatch):
