@@ -326,6 +326,17 @@ def test_top_ids_is_the_head_of_a_stable_sort(n, kind):
     assert_array_equal(x, before)
 
 
+@pytest.mark.parametrize("share", [0, 0.01, 0.2, 0.9, 1])
+@over_sizes
+def test_entries_are_what_is_not_zero(n, share):
+    rng = np.random.default_rng(n)
+    x = rng.choice([1e-45, -2.5, np.inf, np.nan, 3], n).astype(np.float32)
+    x[rng.random(n) >= share] = rng.choice([0.0, -0.0])
+    idx, val = kernels.entries(x)
+    assert_array_equal(idx, np.flatnonzero(x))
+    assert_array_equal(val, x[np.flatnonzero(x)])
+
+
 @pytest.mark.parametrize("kind", ["plain", "ties", "equal", "nan", "infinite", "negative", "tiny"])
 @over_sizes
 def test_exceeding_lists_positions(n, kind):

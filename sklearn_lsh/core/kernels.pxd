@@ -71,6 +71,9 @@ cdef extern from "simd/kernels.h" nogil:
         int32_t (*exceeding)(
             const real *x, int32_t n, real bar, int32_t *out
         ) noexcept nogil
+        int32_t (*entries)(
+            const real *x, int32_t n, int32_t *idx, real *val
+        ) noexcept nogil
         int32_t (*sort)(
             int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits
         ) noexcept nogil

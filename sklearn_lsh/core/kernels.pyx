@@ -69,7 +69,7 @@ def run_dots(w, ids, run, val, out):
 
 def find_runs(idx, val, width, most):
     """Starts and values of a sparse vector's runs; none if it takes more than most."""
-    run, run_val = np.zeros(most, np.int32), np.zeros((most, RUN), np.float32)
+    run, run_val = np.zeros(most, np.int32), np.zeros((most + 1, RUN), np.float32)
     n = kernels.find_runs(
         ints(idx), reals(val), len(idx), width, most, ints(run), reals(run_val)
     )
@@ -151,6 +151,13 @@ def exceeding(x, real bar):
     """Positions at which x exceeds the bar."""
     out = np.empty(len(x) + 1, dtype=np.int32)
     return out[:kernels.exceeding(reals(x), len(x), bar, ints(out))]
+
+
+def entries(x):
+    """Positions and values of what is not 0 in x."""
+    idx, val = np.empty(len(x), np.int32), np.empty(len(x), np.float32)
+    n = kernels.entries(reals(x), len(x), ints(idx), reals(val))
+    return idx[:n], val[:n]
 
 
 def sort_ids(ids, n_nodes):

@@ -7,7 +7,7 @@ and sparse input of the same values take the same path and give the same bits.
 
 import numpy as np
 
-from .kernels cimport write_runs
+from .kernels cimport kernels, write_runs
 from .types cimport CHECK, borrow, int32_t, int64_t, ints, real, reals
 
 ctypedef fused value_t:
@@ -72,7 +72,8 @@ cdef inline void finish(RowBuffer *row, int32_t n, int32_t n_features) noexcept 
         write_runs(&row.vec, &row.runs, n_features)
 
 
-cdef void load_dense(const value_t *x, int32_t n_features, RowBuffer *row) noexcept nogil:
+cdef int32_t load_doubles(const double *x, int32_t n_features, RowBuffer *row) noexcept nogil:
+    """``kernels.entries``, of what is not 0 in single precision."""
     cdef int32_t i, start, stop, n = 0
     cdef bint filled
     cdef real v
@@ -88,7 +89,7 @@ cdef void load_dense(const value_t *x, int32_t n_features, RowBuffer *row) noexc
                 row.idx[n] = i
                 row.val[n] = v
                 n += v != 0
-    finish(row, n, n_features)
+    return n
 
 
 cdef void load_csr(
@@ -118,10 +119,14 @@ cdef class DenseRows(Rows):
 
     cdef void load(self, Py_ssize_t i, RowBuffer *row) noexcept nogil:
         cdef Py_ssize_t start = i * self.n_features
+        cdef int32_t n
         if self.double_precision:
-            load_dense(<const double *> self.data + start, self.n_features, row)
+            n = load_doubles(<const double *> self.data + start, self.n_features, row)
         else:
-            load_dense(<const float *> self.data + start, self.n_features, row)
+            n = kernels.entries(
+                <const float *> self.data + start, self.n_features, row.idx, row.val
+            )
+        finish(row, n, self.n_features)
 
 
 cdef class CSRRows(Rows):

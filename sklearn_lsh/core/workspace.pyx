@@ -131,7 +131,7 @@ cdef void make_room(RunBuffer *runs, size_t width, Arena *arena):
     """For as many runs as a vector of so many coordinates can have, or is written as."""
     runs.most = min(<int32_t> width // RUN + 1, MOST_RUNS) if width > 0 else 0
     runs.run = <int32_t *> take(arena, runs.most, sizeof(int32_t))
-    runs.val = <real *> take(arena, runs.most * RUN, sizeof(real))
+    runs.val = <real *> take(arena, (runs.most + 1) * RUN, sizeof(real))
 
 
 cdef size_t sketch_length(LSHSelector lsh):

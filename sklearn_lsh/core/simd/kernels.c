@@ -181,6 +181,31 @@ static inline uint32_t over_baseline(const float *x, float bar)
     return mask;
 }
 
+/* Of 16 ids from t on, or of their positions if ids is NULL, those whose bits are set; returns how
+ * many. */
+static inline int32_t listed_baseline(uint32_t mask, const int32_t *ids, int32_t t, int32_t *out)
+{
+    int32_t found = 0;
+    for (; mask; mask &= mask - 1) {
+        const int32_t i = t + trailing_zeros(mask);
+        out[found++] = ids == NULL ? i : ids[i];
+    }
+    return found;
+}
+
+/* Of 16 floats those that are not 0, with their positions from t on; returns how many. There is
+ * room for 16 of each. */
+static inline int32_t filled_baseline(const float *x, int32_t t, int32_t *idx, float *val)
+{
+    int32_t i, found = 0;
+    for (i = 0; i < 16; i++) {
+        idx[found] = t + i;
+        val[found] = x[i];
+        found += x[i] != 0.0f;
+    }
+    return found;
+}
+
 #define LEVEL(name) name##_baseline
 #define LEVEL_NAME "baseline"
 #include "kernels_impl.h"
@@ -214,6 +239,19 @@ static inline uint32_t over_avx2(const float *x, float bar)
     return (uint32_t) _mm256_movemask_ps(low) | (uint32_t) _mm256_movemask_ps(high) << 8;
 }
 
+static inline int32_t listed_avx2(uint32_t mask, const int32_t *ids, int32_t t, int32_t *out)
+{
+    return listed_baseline(mask, ids, t, out);
+}
+
+static inline int32_t filled_avx2(const float *x, int32_t t, int32_t *idx, float *val)
+{
+    const __m256 any = _mm256_or_ps(_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8));
+    /* The margins of an image are passed over at once. */
+    if (!_mm256_movemask_ps(_mm256_cmp_ps(any, _mm256_setzero_ps(), _CMP_NEQ_UQ))) return 0;
+    return filled_baseline(x, t, idx, val);
+}
+
 #define LEVEL(name) name##_avx2
 #define LEVEL_NAME "avx2"
 #include "kernels_impl.h"
@@ -235,6 +273,31 @@ static inline uint32_t above_avx512(const int32_t *key, int32_t bar)
 static inline uint32_t over_avx512(const float *x, float bar)
 {
     return _mm512_cmp_ps_mask(_mm512_loadu_ps(x), _mm512_set1_ps(bar), _CMP_GT_OQ);
+}
+
+static inline __m512i positions_avx512(int32_t t)
+{
+    const __m512i step = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_add_epi32(step, _mm512_set1_epi32(t));
+}
+
+/* Packed in registers: the instruction that packs to memory is slow on some processors. */
+static inline int32_t listed_avx512(uint32_t mask, const int32_t *ids, int32_t t, int32_t *out)
+{
+    const __m512i all = ids == NULL ? positions_avx512(t) : _mm512_loadu_si512(ids + t);
+    const int32_t found = __builtin_popcount(mask);
+    _mm512_mask_storeu_epi32(
+        out, (__mmask16) ((1u << found) - 1), _mm512_maskz_compress_epi32((__mmask16) mask, all));
+    return found;
+}
+
+static inline int32_t filled_avx512(const float *x, int32_t t, int32_t *idx, float *val)
+{
+    const __m512 v = _mm512_loadu_ps(x);
+    const __mmask16 mask = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    _mm512_storeu_si512(idx, _mm512_maskz_compress_epi32(mask, positions_avx512(t)));
+    _mm512_storeu_ps(val, _mm512_maskz_compress_ps(mask, v));
+    return __builtin_popcount(mask);
 }
 
 #define LEVEL(name) name##_avx512

@@ -38,7 +38,7 @@ typedef struct {
     /* w[idx[t]] += a * val[t] */
     void (*axpy)(float a, const int32_t *idx, const float *val, int32_t n, float *w);
     /* Write a vector of ascending indices below width, at least LSH_RUN, as runs. Returns how
-     * many, or 0 if it would be more than most. */
+     * many, or 0 if it would be more than most; run_val has room for one more. */
     int32_t (*find_runs)(const int32_t *idx, const float *val, int32_t n, int32_t width,
                          int32_t most, int32_t *run, float *run_val);
     /* w[run[r] + b] += a[t] * val[r * LSH_RUN + b], for m runs, in each of n rows of w, which are
@@ -77,6 +77,8 @@ typedef struct {
                    int32_t *key, int32_t *out);
     /* Write the positions at which x exceeds the bar, and return how many; out holds n. */
     int32_t (*exceeding)(const float *x, int32_t n, float bar, int32_t *out);
+    /* Write the positions and values of what is not 0, and return how many; idx and val hold n. */
+    int32_t (*entries)(const float *x, int32_t n, int32_t *idx, float *val);
     /* Sort n ids below n_nodes and drop repeated ones; returns how many are left. bits has a bit
      * for each node and one for each 64 of them (LSH_SORT_WORDS), all 0 before and after. */
     int32_t (*sort)(int32_t *ids, int32_t n, int32_t n_nodes, uint64_t *bits);

@@ -78,16 +78,23 @@ static void LEVEL(run_outer)(const int32_t *idx, const float *a, int32_t n, cons
 static int32_t LEVEL(find_runs)(const int32_t *idx, const float *val, int32_t n, int32_t width,
                                 int32_t most, int32_t *run, float *run_val)
 {
-    int32_t t = 0, runs = 0, b;
-    while (t < n) {
+    /* No branch depends on where runs end, which no processor can guess: what follows the last run
+     * is cleared again and again. */
+    int32_t t, runs = 0, last = -1;
+    if (most == 0) return 0;
+    memset(run_val, 0, LSH_RUN * sizeof(float));
+    for (t = 0; t < n; t++) {
         /* The last run ends with the vector: it may cover what an earlier one holds. */
         const int32_t aligned = idx[t] - idx[t] % LSH_RUN;
         const int32_t start = aligned < width - LSH_RUN ? aligned : width - LSH_RUN;
-        float *out = run_val + (int64_t) runs * LSH_RUN;
-        if (runs == most) return 0;
-        for (b = 0; b < LSH_RUN; b++) out[b] = 0.0f;
-        for (; t < n && idx[t] < start + LSH_RUN; t++) out[idx[t] - start] = val[t];
-        run[runs++] = start;
+        const int32_t begins = start != last;
+        float *out;
+        if (begins & (runs == most)) return 0;
+        runs += begins;
+        out = run_val + (int64_t) (runs - 1) * LSH_RUN;
+        out[idx[t] - start] = val[t];
+        memset(out + LSH_RUN, 0, LSH_RUN * sizeof(float));
+        run[runs - 1] = last = start;
     }
     return runs;
 }
@@ -381,13 +388,8 @@ static int32_t LEVEL(top)(const float *score, const int32_t *ids, int32_t n, int
     ties = m - above;
     t = 0;
     if (ties == 0)
-        for (; t + 16 <= n; t += 16) {
-            uint32_t mask = LEVEL(above)(key + t, bar);
-            for (; mask; mask &= mask - 1) {
-                const int32_t i = t + trailing_zeros(mask);
-                out[kept++] = ids == NULL ? i : ids[i];
-            }
-        }
+        for (; t + 16 <= n; t += 16)
+            kept += LEVEL(listed)(LEVEL(above)(key + t, bar), ids, t, out + kept);
     for (; t < n && kept < m; t++) {
         const int tie = (key[t] == bar) & (ties > 0);
         ties -= tie;
@@ -400,13 +402,24 @@ static int32_t LEVEL(top)(const float *score, const int32_t *ids, int32_t n, int
 static int32_t LEVEL(exceeding)(const float *x, int32_t n, float bar, int32_t *out)
 {
     int32_t t, found = 0;
-    for (t = 0; t + 16 <= n; t += 16) {
-        uint32_t mask = LEVEL(over)(x + t, bar);
-        for (; mask; mask &= mask - 1) out[found++] = t + trailing_zeros(mask);
-    }
+    for (t = 0; t + 16 <= n; t += 16)
+        found += LEVEL(listed)(LEVEL(over)(x + t, bar), NULL, t, out + found);
     for (; t < n; t++) {
         out[found] = t;
         found += x[t] > bar;
+    }
+    return found;
+}
+
+static int32_t LEVEL(entries)(const float *x, int32_t n, int32_t *idx, float *val)
+{
+    int32_t t, found = 0;
+    for (t = 0; t + 16 <= n; t += 16)
+        found += LEVEL(filled)(x + t, t, idx + found, val + found);
+    for (; t < n; t++) {
+        idx[found] = t;
+        val[found] = x[t];
+        found += x[t] != 0.0f;
     }
     return found;
 }
@@ -438,5 +451,6 @@ static const lsh_kernels LEVEL(table) = {
     LEVEL_NAME, LEVEL(dot), LEVEL(gather_dots), LEVEL(run_dots), LEVEL(axpy), LEVEL(find_runs),
     LEVEL(run_outer), LEVEL(run_pull_back), LEVEL(pull_back), LEVEL(row_dots),
     LEVEL(row_sums), LEVEL(exponentials), LEVEL(sigmoids), LEVEL(max_abs), LEVEL(sum_squares),
-    LEVEL(sgd), LEVEL(adagrad), LEVEL(top), LEVEL(exceeding), LEVEL(sort),
+    LEVEL(sgd), LEVEL(adagrad), LEVEL(top), LEVEL(exceeding), LEVEL(entries),
+    LEVEL(sort),
 };
