@@ -31,7 +31,7 @@ CAUTION = 0.8
 # fall, layers aim no higher than usual again.
 SHORTEST_GAP = 512
 OUTPUTS_PER_EXAMPLE = 32  # of very many classes, which few examples change little
-EAGERNESS = 16  # but the first look at what has been learned comes so many times as soon
+FIRST_LOOK = 2048  # but what they have learned first is looked at after so many at most
 CALM_GAP, CALM_GAPS = 8192, 4  # and so many times the shortest gap
 LONGEST_GAP = 32768
 BUDGET = 0.3
@@ -263,9 +263,10 @@ class Rehasher:
         if index < self.network.engine.n_hidden:
             return SHORTEST_GAP, LONGEST_GAP
         patience = self.network.settings.n_outputs // OUTPUTS_PER_EXAMPLE
-        if self.network.state["n_seen"] < patience // EAGERNESS:
-            patience //= EAGERNESS
-        return max(SHORTEST_GAP, patience), max(LONGEST_GAP, 4 * patience)
+        longest = max(LONGEST_GAP, 4 * patience)
+        if self.network.state["n_seen"] < FIRST_LOOK:
+            patience = min(patience, FIRST_LOOK)
+        return max(SHORTEST_GAP, patience), longest
 
     def _estimates(self, index):
         """Whether a layer aims for a recall, and below that of exact activations."""

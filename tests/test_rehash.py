@@ -114,11 +114,14 @@ def test_calm_layers_aim_as_usual_again(monkeypatch):
     assert course.measure(0.969) == []
 
 
-@pytest.mark.parametrize("n_classes, shortest", [(10**4, 512), (10**6, 31250)])
-def test_looks_at_very_many_classes_are_rare_but_for_the_first(monkeypatch, n_classes, shortest):
+@pytest.mark.parametrize("n_classes, first, shortest",
+                         [(10**3, 512, 512), (50_000, 1562, 1562), (10**6, 2048, 31250)])
+def test_looks_at_very_many_classes_are_rare_but_for_the_first(
+    monkeypatch, n_classes, first, shortest
+):
     course = Course(monkeypatch)
     course.network.settings = replace(course.network.settings, n_outputs=n_classes)
-    for seen, gap in ((0, max(512, shortest // 16)), (shortest // 16, shortest)):
+    for seen, gap in ((0, first), (2047, first), (2048, shortest)):
         course.network.state["n_seen"] = seen
         assert course.rehasher._gaps(1)[0] == gap
     assert course.rehasher._gaps(0)[0] == SHORTEST_GAP
