@@ -190,7 +190,7 @@ class Renewal:
             return
         cells, cell, cost, spent = choose_cells(
             self.exact, self.queries, sketches, (sketching, self.aim), self.rng,
-            known, untrained,
+            known, not self.known,
         )
         self.multiplications += spent
         if self.index == self.network.engine.n_hidden:
