@@ -225,7 +225,7 @@ def choose_cells(sample, queries, sketches, wanted, rng, known=None, hasty=False
 
 
 def scattered(sketches, n_listed, rng):
-    """Cells of nodes as they come, for a layer that has learned nothing: for ``Renewal.hasty``.
+    """Cells of nodes as they come, for a layer that has learned nothing.
 
     Parameters
     ----------

@@ -180,17 +180,19 @@ class Renewal:
         hashing.pop("cells", None)
         hashing.pop("index", None)
         hashing["dirty"][:] = 0
-        # A layer that has learned nothing has no clusters.
-        untrained = self.network.state["n_seen"] == 0
-        promising = len(sketches) >= CELLS_WIDTH and hashing["short_list"] < len(sketches)
+        promising = (
+            len(sketches) >= CELLS_WIDTH
+            and hashing["short_list"] < len(sketches)
+            and self.network.state["n_seen"] > 0  # or it has learned nothing, and has no clusters
+        )
         # Their squares must fit float32.
         if not max(sketches.max(), -sketches.min()) < 1e15:
             return
-        if wanted != "cells" and not (wanted == "auto" and promising and not untrained):
+        if wanted != "cells" and not (wanted == "auto" and promising):
             return
         cells, cell, cost, spent = choose_cells(
             self.exact, self.queries, sketches, (sketching, self.aim), self.rng,
-            known, not self.known,
+            known, not self.known,  # whose rows will soon be all over
         )
         self.multiplications += spent
         if self.index == self.network.engine.n_hidden:

@@ -14,6 +14,7 @@ from sklearn_lsh._data import as_rows
 from sklearn_lsh._rehash import (
     BUDGET,
     CALM_GAP,
+    CALM_GAPS,
     CAUTION,
     DRIFT,
     LONGEST_GAP,
@@ -112,6 +113,17 @@ def test_calm_layers_aim_as_usual_again(monkeypatch):
     assert course.clock["aim"] == [RECALL]
     assert course.clock["look_gap"][0] == CALM_GAP // 4  # it will find less from now on
     assert course.measure(0.969) == []
+
+
+def test_calm_is_a_gap_that_is_long_for_the_layer(monkeypatch):
+    """Of very many classes every gap is longer than CALM_GAP."""
+    course = Course(monkeypatch)
+    course.measure(0.8)
+    monkeypatch.setattr(course.rehasher, "_gaps", lambda index: (CALM_GAP, 10**6))
+    while course.clock["look_gap"][0] < CALM_GAPS * CALM_GAP:
+        assert course.measure(0.969) == []
+    assert course.measure(0.969) == [0]
+    assert course.clock["aim"] == [RECALL]
 
 
 @pytest.mark.parametrize("n_classes, first, shortest",

@@ -128,7 +128,8 @@ cdef class Workspace:
 
 
 cdef void make_room(RunBuffer *runs, size_t width, Arena *arena):
-    """For as many runs as a vector of so many coordinates can have, or is written as."""
+    """For as many runs as a vector of so many coordinates can have, or is written as, and one that
+    is cleared beyond them."""
     runs.most = min(<int32_t> width // RUN + 1, MOST_RUNS) if width > 0 else 0
     runs.run = <int32_t *> take(arena, runs.most, sizeof(int32_t))
     runs.val = <real *> take(arena, (runs.most + 1) * RUN, sizeof(real))
