@@ -167,8 +167,8 @@ default="lsh"
     n_jobs : int or None, default=None
         Threads; None is one, -1 all processors. No more are used than threadpoolctl, joblib (in
         its workers) or the variable OMP_NUM_THREADS allow, and training uses fewer while that is
-        faster. Their number does not change the result, unless they are ``lock_free``. A build
-        without OpenMP uses one thread.
+        faster. They divide examples or layers, whichever takes less time. Their number does not
+        change the result, unless they are ``lock_free``. A build without OpenMP uses one thread.
 
     lock_free : bool, default=False
         Whether threads train without waiting for each other, each on its part of ``batch_size``,

@@ -1,7 +1,8 @@
 """Cutting long work into calls short enough that Ctrl-C is heard between them, and learning from
-these how many threads are worth their while."""
+these how threads are worth their while."""
 
 import time
+from typing import NamedTuple
 
 # Seconds that a call into the engine should take: short for a person, long beside its cost.
 CALL_SECONDS = 0.1
@@ -41,36 +42,48 @@ class Pace:
         return end, result
 
 
+class Way(NamedTuple):
+    """How many threads make a call, and whether they divide layers among them."""
+
+    n_threads: int
+    by_layer: bool = False
+
+
 class Crew:
-    """Learns how many threads help: as many as there are, or fewer.
+    """Learns in which way threads help: as many as there are, or fewer, or in relay.
 
     Memory that one core has written costs another more to read than a second thread brings, on
-    some machines always, on virtual ones at times. Now and then a call is made with half or twice
-    the threads; where it is faster, they stay. The engine's results do not depend on it.
+    some machines always, on virtual ones at times; threads that divide layers exchange least, but
+    cannot be more than there are layers. Now and then a call is made in another way; where it is
+    faster, it stays. The engine's results do not depend on it.
 
     Parameters
     ----------
     most : int
         Threads at most, and at first.
+    n_stages : int
+        Threads that can divide layers; 1 where that is not to be tried.
 
     Attributes
     ----------
-    size : int
-        Threads for the next call.
+    way : Way
+        For the next call.
     """
 
-    def __init__(self, most):
-        self.most = self.size = self.usual = most
-        self.speed = 0.0  # of the last call with the usual number; unknown
+    def __init__(self, most, n_stages=1):
+        self.most = most
+        self.relay = Way(n_stages, by_layer=n_stages > 1)
+        self.way = self.usual = self.relay if n_stages == most else Way(most)
+        self.speed = 0.0  # of the last call in the usual way; unknown
         self.rest = self.left = SHORTEST_REST
-        self.fewer = True  # what is tried next
+        self.n_trials = 0
 
     def note(self, n_examples, seconds):
-        """Learn from a call with ``size`` threads."""
+        """Learn from a call made in this ``way``."""
         if self.most == 1 or seconds < TELLING_SECONDS:
             return
         speed = n_examples / seconds
-        if self.size != self.usual:
+        if self.way != self.usual:
             self._end_trial(speed)
         else:
             if speed < SUSPICIOUS * self.speed:
@@ -78,16 +91,22 @@ class Crew:
             self.speed = speed
             self.left -= 1
             if self.left < 0:
-                self._try_another()
+                others = self._others()
+                self.way = others[self.n_trials % len(others)]
+                self.n_trials += 1
 
-    def _try_another(self):
-        half, double = max(1, self.usual // 2), min(self.most, 2 * self.usual)
-        self.size = half if double == self.usual or (self.fewer and half < self.usual) else double
-        self.fewer = not self.fewer
+    def _others(self):
+        """Ways not far from the usual one: of many threads, a call of one takes long."""
+        n = self.usual.n_threads
+        more = self.most if self.usual.by_layer else min(self.most, 2 * n)
+        near = [Way(max(1, n // 2)), Way(more)]
+        if self.relay.by_layer:
+            near.append(self.relay)
+        return [way for way in dict.fromkeys(near) if way != self.usual]
 
     def _end_trial(self, speed):
         if speed > WORTHWHILE * self.speed:
-            self.usual, self.speed, self.rest = self.size, speed, SHORTEST_REST
+            self.usual, self.speed, self.rest = self.way, speed, SHORTEST_REST
         else:
-            self.size, self.rest = self.usual, min(2 * self.rest, LONGEST_REST)
+            self.way, self.rest = self.usual, min(2 * self.rest, LONGEST_REST)
         self.left = self.rest

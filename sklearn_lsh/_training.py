@@ -66,11 +66,11 @@ class Progress:
     def __setitem__(self, key, value):
         self.state[key] = value
 
-    def habits(self, multiple, n_threads):
+    def habits(self, multiple, *threads):
         """The pace and the crew of calls of a multiple of so many examples, as left last."""
-        key = multiple, n_threads
+        key = multiple, threads
         if self._habits is None or self._habits[0] != key:
-            self._habits = key, Pace(multiple), Crew(n_threads)
+            self._habits = key, Pace(multiple), Crew(*threads)
         return self._habits[1:]
 
     def history(self):
@@ -106,20 +106,26 @@ class Trainer:
         self.best_weights = None
         network.make_writable()
         network.set_inference("auto")
-        # Examples that one thread has in hand; a simulated worker has a batch to itself.
-        n_slots = options.batch_size
-        if not options.n_simulated:
-            n_slots = ceil(n_slots / options.n_threads)
+        n_threads, n_stages = options.n_threads, 1
+        # Examples that each has in hand; a simulated worker has a batch to itself.
+        share = ceil(options.batch_size / n_threads)
+        in_hand = [share] * n_threads
+        if options.n_simulated:
+            in_hand = [options.batch_size] * options.n_simulated
+        elif not options.lock_free:
+            n_stages = network.engine.n_stages(n_threads)
+            if n_stages > 1:  # where they divide layers, the first two keep a batch each
+                in_hand[:2] = [options.batch_size] * 2
         # Lock-free each thread takes batches of its own, no more together than a batch without:
         # updates must not come from weights that are much older.
-        self.batch = n_slots if options.lock_free else options.batch_size
-        self.workspaces = network.engine.workspaces(
-            options.n_simulated or options.n_threads, max(1, min(n_slots, len(examples))),
-            targets.most_labels,
-        )
-        self.rehasher = Rehasher(network, self.workspaces[: options.n_threads])
-        multiple = self.batch * (options.n_threads if options.lock_free else 1)
-        self.pace, self.crew = progress.habits(multiple, options.n_threads)
+        self.batch = share if options.lock_free else options.batch_size
+        self.workspaces = [
+            network.engine.workspaces(1, max(1, min(n, len(examples))), targets.most_labels)[0]
+            for n in in_hand
+        ]
+        self.rehasher = Rehasher(network, self.workspaces[:n_threads])
+        multiple = self.batch * (n_threads if options.lock_free else 1)
+        self.pace, self.crew = progress.habits(multiple, n_threads, n_stages)
 
     def run(self):
         """Train until a stopping criterion holds or ``max_iter`` epochs are done."""
@@ -169,9 +175,11 @@ class Trainer:
             if self.options.n_simulated:
                 network.engine.train_delayed(*work, self.batch)
             else:
-                network.engine.train(
-                    *work, self.batch, self.options.lock_free, self.crew.size
-                )
+                way = self.crew.way
+                divided = "layers" if way.by_layer else "examples"
+                if self.options.lock_free:
+                    divided = "batches"
+                network.engine.train(*work, self.batch, divided, way.n_threads)
 
         done = 0
         while done < n:

@@ -209,14 +209,22 @@ def test_pace_does_not_decide_who_waits_for_whom(simulate, monkeypatch):
     assert same_model(*models)
 
 
-@pytest.mark.parametrize("lock_free", [False, True])
-def test_a_batch_that_finds_no_room_is_refused(lock_free):
+@pytest.mark.parametrize("divided, batch", [("examples", 7), ("layers", 4), ("batches", 4)])
+def test_a_batch_that_finds_no_room_is_refused(divided, batch):
     """The memory of examples in hand is guarded by the engine itself."""
     network = quick(max_iter=1).fit(X, Y)._network
     targets = Targets(np.arange(len(X) + 1), Y.astype(np.int32))
     work = as_rows(X), targets, np.arange(len(X)), 0, len(X), 0, network.engine.workspaces(2, 3)
     with pytest.raises(ValueError, match="examples in a workspace for 3"):
-        network.engine.train(*work, 4 if lock_free else 7, lock_free)
+        network.engine.train(*work, batch, divided)
+
+
+def test_a_division_that_is_none_is_refused():
+    engine = small()._network.engine
+    targets = Targets(np.arange(len(X) + 1), Y.astype(np.int32))
+    work = as_rows(X), targets, np.arange(len(X)), 0, len(X), 0, engine.workspaces(2, 3)
+    with pytest.raises(ValueError, match="divided must be one of .*got 'rows'"):
+        engine.train(*work, 3, "rows")
 
 
 @pytest.mark.parametrize(

@@ -1,44 +1,32 @@
 from .answers cimport Answers
-from .layer cimport Layer
-from .losses cimport Loss
 from .outputs cimport Targets
 from .rows cimport Rows
-from .types cimport Scratch, SparseVec, int32_t, int64_t, real, uint64_t
+from .steps cimport Batch, Pass, Steps
+from .types cimport Scratch, int32_t, int64_t, real
 from .workspace cimport Example, Space
 
 
-# What a pass over examples needs to know of all of them.
-cdef struct Pass:
-    const int64_t *row          # row numbers in the order of training
-    uint64_t seed
-    Py_ssize_t batch
-
-
-cdef class Engine:
-    cdef readonly list layers
-    cdef readonly int n_hidden
-    cdef readonly int n_hashed          # layers that select: hidden ones, and a hashed output
-    cdef readonly bint many_outputs     # small gradients of theirs are left out at random
-    cdef Loss loss
-    cdef void **layer_pointers
-
-    cdef void load(self, Rows rows, Py_ssize_t i, Example *e, Scratch *s) noexcept nogil
-    cdef SparseVec* input_of(self, int l, Example *e) noexcept nogil
-    cdef void forward(
-        self, int l, bint inference, Example *examples, int32_t n, Space *space
-    ) noexcept nogil
+cdef class Engine(Steps):
+    cdef int divide_examples(
+        self, Rows rows, Targets targets, const Pass *p, Space **spaces, int n_threads,
+        int at_work,
+    ) except -1
+    cdef int divide_layers(
+        self, Rows rows, Targets targets, const Pass *p, Space **spaces, int n_stages
+    ) except -1
+    cdef int divide_batches(
+        self, Rows rows, Targets targets, const Pass *p, Space **spaces, int n_threads,
+        int at_work,
+    ) except -1
     cdef void train_alone(
-        self, Rows rows, Targets targets, const Pass *p, Py_ssize_t start, Py_ssize_t stop,
-        Py_ssize_t step, Space *space,
+        self, Rows rows, Targets targets, const Pass *p, Py_ssize_t start, Py_ssize_t step,
+        Space *space,
     ) noexcept nogil
     cdef void gradients(
         self, Rows rows, Targets targets, const Pass *p, Py_ssize_t start, Py_ssize_t stop,
         int step, Space *space,
     ) noexcept nogil
-    cdef void backward(self, int l, Example *e, Scratch *s) noexcept nogil
-    cdef bint judge(self, Targets targets, Example *e, Scratch *s) noexcept nogil
-    cdef void update(self, Space **spaces, int owner, int n_owners) noexcept nogil
-    cdef void follow(self, int l, Space **spaces, int n_spaces) noexcept nogil
+    cdef void apply(self, const Batch *batch, int owner, int n_owners) noexcept nogil
     cdef int32_t predict_some(
         self, Rows rows, Py_ssize_t start, Py_ssize_t stop, Answers answers, Space *space
     ) noexcept nogil

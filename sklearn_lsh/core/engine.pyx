@@ -2,10 +2,10 @@
 
 Training takes examples by the batch: their gradients are computed at the same weights, layer by
 layer, so that a layer's rows stay in the cache, and their updates are applied one after the
-other. Threads share a batch: first each computes the gradients of some examples, then each
-updates the rows it owns. No two write to the same memory, and the result is the same for
-any number of threads. Lock-free (Recht et al. 2011, "Hogwild!"), each thread takes batches of
-its own and updates every row, whatever the others do.
+other. Threads divide a batch in one of two ways, and the result is that of one thread in both. By
+examples: first each computes the gradients of some, then each updates the rows it owns. By
+layers: in relay (relay.pyx). In a third way, lock-free (Recht et al. 2011, "Hogwild!"), each
+thread takes batches of its own and updates every row, whatever the others do.
 """
 
 import numpy as np
@@ -15,30 +15,32 @@ from libc.math cimport isnan
 from libc.stdlib cimport calloc, free
 
 from .answers cimport Answers
-from .clock cimport seconds_now
-from .layer cimport Layer, position
-from .losses cimport Loss
+from .layer cimport Layer
 from .lsh cimport LSHSelector
-from .outputs cimport Targets, all_finite, drop_small, speak_for_others
+from .outputs cimport Targets
+from .relay cimport Relay, relay_of
 from .rows cimport Rows
+from .steps cimport Batch, Pass, Steps
 from .types cimport (
-    CHECK, LayerBuffers, Scratch, SparseVec, borrow, int32_t, int64_t, ints, mix, real, reals,
-    uint64_t,
+    LayerBuffers, Scratch, SparseVec, borrow, int32_t, int64_t, ints, real, reals, uint64_t,
 )
-from .workspace cimport BACKWARD, FORWARD, N_STAGES, SELECT, UPDATE, Example, Space, Workspace
+from .workspace cimport N_STAGES, Example, Space, Workspace
 
 cdef extern from *:
     """
     #ifdef _OPENMP
     #include <omp.h>
     #define LSH_OPENMP 1
+    #define LSH_TEAM omp_get_num_threads()
     #define LSH_MAX_THREADS omp_get_max_threads()
     #else
     #define LSH_OPENMP 0
+    #define LSH_TEAM 1
     #define LSH_MAX_THREADS 1
     #endif
     """
     bint LSH_OPENMP
+    int LSH_TEAM
     int LSH_MAX_THREADS
 
 #: Whether passes can run on several threads (the build found OpenMP).
@@ -59,36 +61,12 @@ cdef Py_ssize_t EXACT_TOGETHER = 1 << 23
 STAGES = ("select", "forward", "backward", "update")
 
 
-cdef class Engine:
-    """Runs training, prediction and re-encoding over a list of layers.
+#: What threads divide in training: a batch's examples, the layers, or batches, each his own.
+DIVISIONS = ("examples", "layers", "batches")
 
-    Parameters
-    ----------
-    layers : list of Layer
-        Input side first; the last is the output layer. Its selector is an LSHSelector, or all
-        of its nodes are active.
-    loss : Loss
-    many_outputs : bool
-        Whether there are so many outputs that small gradients are left out, at random.
-    """
 
-    def __cinit__(self, layers, Loss loss, bint many_outputs):
-        self.many_outputs = many_outputs
-        self.layers = list(layers)
-        self.n_hidden = len(self.layers) - 1
-        self.n_hashed = self.n_hidden + isinstance(
-            self.layers[self.n_hidden].selector, LSHSelector
-        )
-        self.loss = loss
-        # Borrowed references that can be followed without the GIL; self.layers owns them.
-        self.layer_pointers = <void **> calloc(len(self.layers), sizeof(void *))
-        if self.layer_pointers == NULL:
-            raise MemoryError()
-        for i, layer in enumerate(self.layers):
-            self.layer_pointers[i] = <void *> layer
-
-    def __dealloc__(self):
-        free(self.layer_pointers)
+cdef class Engine(Steps):
+    """Runs training, prediction and re-encoding over a list of layers (see Steps)."""
 
     def workspaces(self, n_threads, n_slots=1, n_labels=0):
         """Workspaces for passes on n_threads threads, each with room for n_slots examples.
@@ -116,61 +94,22 @@ cdef class Engine:
 
     def check_slots(self, workspaces, n_examples):
         """The last guard of their number: each workspace has room for so many examples."""
-        cdef Workspace ws
-        for ws in workspaces:
-            if n_examples > ws.space.n_slots:
-                raise ValueError(f"{n_examples} examples in a workspace for {ws.space.n_slots}")
+        if n_examples > self.room(workspaces):
+            raise ValueError(f"{n_examples} examples in a workspace for {self.room(workspaces)}")
 
-    cdef void load(self, Rows rows, Py_ssize_t i, Example *e, Scratch *s) noexcept nogil:
-        """Row i as the input of the first layer."""
-        e.layers[self.n_hidden].active.n_required = 0
-        rows.load(i, &e.row)
-        (<Layer> self.layer_pointers[0]).enter(&e.row.vec, s)
-
-    cdef SparseVec* input_of(self, int l, Example *e) noexcept nogil:
-        """What layer l gets."""
-        if l == 0:
-            return &e.row.vec
-        return &e.layers[l - 1].out
-
-    cdef void forward(
-        self, int l, bint inference, Example *examples, int32_t n, Space *space
-    ) noexcept nogil:
-        """Some examples through layer l: rows that stay in the cache serve all of them."""
-        cdef void *layer = self.layer_pointers[l]
-        cdef Scratch *s = &space.scratch
-        cdef double *seconds = space.seconds + l * N_STAGES
-        cdef double started = seconds_now(), proposed, computed
-        cdef int32_t b, row = 0, stop, n_rows = (<Layer> layer).store.n_out
-        cdef int32_t together = n_rows if n == 1 else (<Layer> layer).rows_together(1)
-        cdef Example *e
-        s.training = not inference
-        for b in range(n):
-            e = &examples[b]
-            s.rng = e.rng
-            (<Layer> layer).propose(inference, self.input_of(l, e), &e.layers[l], s)
-            e.rng = s.rng
-        proposed = seconds_now()
-        while row < n_rows:
-            stop = min(n_rows, row + together)
-            for b in range(n):
-                e = &examples[b]
-                (<Layer> layer).activate(row, stop, self.input_of(l, e), &e.layers[l], s)
-            row = stop
-        computed = seconds_now()
-        for b in range(n):
-            e = &examples[b]
-            s.rng = e.rng
-            (<Layer> layer).settle(inference, &e.layers[l], s)
-            e.rng = s.rng
-        seconds[SELECT] += proposed - started + seconds_now() - computed
-        seconds[FORWARD] += computed - proposed
+    def room(self, workspaces):
+        """Examples that each of the workspaces has room for."""
+        return min([(<Workspace> ws).space.n_slots for ws in workspaces])
 
     # ---- training --------------------------------------------------------------------
 
+    def n_stages(self, n_threads):
+        """Of a relay with so many threads at most: each has at least a hidden layer."""
+        return max(1, min(n_threads, self.n_hidden))
+
     def train(
         self, Rows rows, Targets targets, order, Py_ssize_t start, Py_ssize_t stop,
-        uint64_t seed, list workspaces, Py_ssize_t batch, bint lock_free, int n_at_work=0,
+        uint64_t seed, list workspaces, Py_ssize_t batch, divided="examples", int n_at_work=0,
     ):
         """One update for each of the examples order[start:stop].
 
@@ -186,55 +125,102 @@ cdef class Engine:
         workspaces : list of Workspace
             One a thread. Loss and counters add up in them.
         batch : int
-            Examples in a batch. Workspaces have room for one together; lock-free, each has.
-        lock_free : bool
+            Examples in a batch. Workspaces have room for one together; each has where "batches"
+            are divided, and the first two where "layers" are.
+        divided : {"examples", "layers", "batches"}
+            What threads divide. Batches lock-free; otherwise the result is the same.
         n_at_work : int
-            Threads that do the work of all workspaces; 0 for one each. Where threads wait, the
-            result is the same.
+            Threads that do the work of all workspaces; 0 for one each. Where they divide layers,
+            the others have no work.
         """
         cdef Pass p
-        cdef Py_ssize_t t, end
-        cdef int thread, n_threads = len(workspaces), at_work = n_at_work or n_threads
+        cdef int n_threads = len(workspaces), at_work = min(n_at_work or n_threads, n_threads)
         cdef Py_ssize_t most = min(batch, stop - start)
+        if divided not in DIVISIONS:
+            raise ValueError(f"divided must be one of {DIVISIONS}, got {divided!r}")
         self.check_width(rows, workspaces, targets.most_labels)
-        self.check_slots(workspaces, most if lock_free else (most + n_threads - 1) // n_threads)
-        p.row, p.seed, p.batch = <const int64_t *> borrow(order, "i8"), seed, batch
+        if divided == "examples":
+            self.check_slots(workspaces, (most + n_threads - 1) // n_threads)
+        else:
+            self.check_slots(workspaces[: 2 if divided == "layers" else None], most)
+        p.row = <const int64_t *> borrow(order, "i8")
+        p.start, p.stop, p.batch, p.seed = start, stop, batch, seed
         cdef Space **spaces = gather(workspaces)
+        try:
+            if divided == "layers" and self.n_stages(at_work) > 1:
+                self.divide_layers(rows, targets, &p, spaces, self.n_stages(at_work))
+            elif divided == "batches":
+                self.divide_batches(rows, targets, &p, spaces, n_threads, at_work)
+            else:
+                self.divide_examples(rows, targets, &p, spaces, n_threads, at_work)
+        finally:
+            free(spaces)
+
+    cdef int divide_examples(
+        self, Rows rows, Targets targets, const Pass *p, Space **spaces, int n_threads,
+        int at_work,
+    ) except -1:
+        cdef Batch batch
+        cdef Py_ssize_t t = p.start, stop
+        cdef int thread
+        batch.spaces, batch.n_spaces, batch.start = spaces, n_threads, 0
         with nogil:
-            if lock_free:
+            while t < p.stop:
+                stop = min(p.stop, t + p.batch)
+                batch.stop = <int32_t> ((stop - t + n_threads - 1) // n_threads)
                 for thread in prange(
                     n_threads, num_threads=at_work, schedule="static", chunksize=1
                 ):
-                    self.train_alone(
-                        rows, targets, &p, start + thread * batch, stop, n_threads * batch,
-                        spaces[thread],
-                    )
-            else:
-                t = start
-                while t < stop:
-                    end = min(stop, t + batch)
-                    for thread in prange(
-                        n_threads, num_threads=at_work, schedule="static", chunksize=1
-                    ):
-                        self.gradients(
-                            rows, targets, &p, t + thread, end, n_threads, spaces[thread]
-                        )
-                    for thread in prange(
-                        n_threads, num_threads=at_work, schedule="static", chunksize=1
-                    ):
-                        self.update(spaces, thread, n_threads)
-                    t = end
-        free(spaces)
+                    self.gradients(rows, targets, p, t + thread, stop, n_threads, spaces[thread])
+                for thread in prange(
+                    n_threads, num_threads=at_work, schedule="static", chunksize=1
+                ):
+                    self.apply(&batch, thread, n_threads)
+                t = stop
+        return 0
+
+    cdef int divide_layers(
+        self, Rows rows, Targets targets, const Pass *p, Space **spaces, int n_stages
+    ) except -1:
+        cdef Relay relay = relay_of(self, rows, targets, p, spaces, n_stages)
+        cdef int stage
+        with nogil:
+            for stage in prange(n_stages, num_threads=n_stages, schedule="static", chunksize=1):
+                if LSH_TEAM >= n_stages:
+                    relay.run(stage)
+                elif stage == 0:
+                    # Fewer threads were granted: stages would wait for others that never start.
+                    self.train_alone(rows, targets, p, p.start, p.batch, spaces[0])
+        return 0
+
+    cdef int divide_batches(
+        self, Rows rows, Targets targets, const Pass *p, Space **spaces, int n_threads,
+        int at_work,
+    ) except -1:
+        cdef int thread
+        with nogil:
+            for thread in prange(
+                n_threads, num_threads=at_work, schedule="static", chunksize=1
+            ):
+                self.train_alone(
+                    rows, targets, p, p.start + thread * p.batch, n_threads * p.batch,
+                    spaces[thread],
+                )
+        return 0
 
     cdef void train_alone(
-        self, Rows rows, Targets targets, const Pass *p, Py_ssize_t start, Py_ssize_t stop,
-        Py_ssize_t step, Space *space,
+        self, Rows rows, Targets targets, const Pass *p, Py_ssize_t start, Py_ssize_t step,
+        Space *space,
     ) noexcept nogil:
         """A batch from start on, and from every step on, without regard to other threads."""
-        cdef Py_ssize_t t = start
-        while t < stop:
-            self.gradients(rows, targets, p, t, min(stop, t + p.batch), 1, space)
-            self.update(&space, 0, 1)
+        cdef Batch batch
+        cdef Py_ssize_t t = start, stop
+        batch.spaces, batch.n_spaces, batch.start = &space, 1, 0
+        while t < p.stop:
+            stop = min(p.stop, t + p.batch)
+            batch.stop = <int32_t> (stop - t)
+            self.gradients(rows, targets, p, t, stop, 1, space)
+            self.apply(&batch, 0, 1)
             t += step
 
     def train_delayed(
@@ -256,21 +242,26 @@ cdef class Engine:
         batch : int
         """
         cdef Pass p
+        cdef Batch held
         cdef Py_ssize_t t = start, end
         cdef int worker, n = len(workspaces)
         self.check_width(rows, workspaces, targets.most_labels)
         self.check_slots(workspaces, min(batch, stop - start))
-        p.row, p.seed, p.batch = <const int64_t *> borrow(order, "i8"), seed, batch
+        p.row = <const int64_t *> borrow(order, "i8")
+        p.start, p.stop, p.batch, p.seed = start, stop, batch, seed
         cdef Space **spaces = gather(workspaces)
+        held.n_spaces, held.start, held.stop = 1, 0, <int32_t> self.room(workspaces)
         with nogil:
             while t < stop:
                 for worker in range(n):
-                    self.update(spaces + worker, 0, 1)
+                    held.spaces = spaces + worker
+                    self.apply(&held, 0, 1)
                     end = min(stop, t + batch)
                     self.gradients(rows, targets, &p, t, end, 1, spaces[worker])
                     t = end
             for worker in range(n):
-                self.update(spaces + worker, 0, 1)
+                held.spaces = spaces + worker
+                self.apply(&held, 0, 1)
                 # No further examples: nothing waits for the next call.
                 self.gradients(rows, targets, &p, stop, stop, 1, spaces[worker])
         free(spaces)
@@ -280,143 +271,28 @@ cdef class Engine:
         int step, Space *space,
     ) noexcept nogil:
         """The deltas of every layer for every step-th example of [start, stop)."""
-        cdef Scratch *s = &space.scratch
-        cdef Example *e
-        cdef Py_ssize_t t
+        cdef Py_ssize_t t = start
         cdef int32_t b, n = 0
-        cdef int l, top = self.n_hidden
-        cdef int together = 2 * top + 1 - self.n_hashed     # layers that take the batch at once
-        cdef double before, now
-        for b in range(space.n_slots):
-            space.examples[b].waits = False
-        t = start
         while t < stop:
-            e = &space.examples[n]
-            space.n_refused += e.refused
-            e.refused = False
-            # Chance belongs to the example, whatever thread or call it falls to.
-            e.rng = mix(p.seed ^ mix(t))
-            e.number = p.row[t]
-            self.load(rows, e.number, e, s)
-            targets.require(e.number, &e.layers[top].active)
+            self.take(rows, targets, p, t, &space.examples[n], space)
             n += 1
             t += step
-        for l in range(together):
-            self.forward(l, False, space.examples, n, space)
-        before = seconds_now()
-        for b in range(n):
-            e = &space.examples[b]
-            for l in range(top):
-                space.n_active[l] += e.layers[l].active.n
-            space.n_examples += 1
-            if together > top:
-                e.waits = self.judge(targets, e, s)
-            else:
-                # Hashed: examples hardly meet in the rows of many classes; they are in the cache
-                # for the one that has just found them.
-                self.forward(top, False, e, 1, space)
-                before = seconds_now()
-                e.waits = self.judge(targets, e, s)
-                self.backward(top, e, s)
-                space.seconds[top * N_STAGES + BACKWARD] += seconds_now() - before
-        before = seconds_now()
-        for l in range(together - 1, -1, -1):
-            for b in range(n):
-                self.backward(l, &space.examples[b], s)
-            now = seconds_now()
-            space.seconds[l * N_STAGES + BACKWARD] += now - before
-            before = now
+        for b in range(n, space.n_slots):
+            space.examples[b].waits = False
+            space.examples[b].loss = space.examples[b].weight = 0
+        self.ascend(0, self.n_hidden + 1, space.examples, n, space)
+        self.finish(targets, space.examples, n, space)
+        self.descend(0, self.n_hidden + 1, space.examples, n, space)
 
-    cdef void backward(self, int l, Example *e, Scratch *s) noexcept nogil:
-        """Prepare the update of layer l, and compute the deltas of the one below."""
-        cdef LayerBuffers *below
-        if not e.waits:
-            return
-        (<Layer> self.layer_pointers[l]).describe(self.input_of(l, e), &e.layers[l])
-        if l > 0:
-            below = &e.layers[l - 1]
-            (<Layer> self.layer_pointers[l]).pull_back(&e.layers[l], &below.out, below, s)
-            (<Layer> self.layer_pointers[l - 1]).through_activation(below)
-
-    cdef bint judge(self, Targets targets, Example *e, Scratch *s) noexcept nogil:
-        """The loss and its gradient at the output. Returns whether to go on with it."""
-        cdef LayerBuffers *out = &e.layers[self.n_hidden]
-        cdef const int32_t *labels = out.active.required
-        cdef int32_t t, n_labels = out.active.n_required
-        cdef real weight = 1
-        if targets.sample_weight != NULL:
-            weight = targets.sample_weight[e.number]
-        if not all_finite(out.out.val, out.out.n):
-            e.refused = True
-            return False
-        if out.out.idx != NULL:
-            for t in range(n_labels):
-                s.chosen[t] = position(out.out_idx, out.out.n, labels[t])
-                CHECK(out.out_idx[s.chosen[t]] == labels[t], "a label is active")
-            labels = s.chosen
-            speak_for_others(out, (<Layer> self.layer_pointers[self.n_hidden]).store.n_out)
-        e.loss += weight * self.loss.gradient(
-            out.out.val, out.out.n, labels, n_labels, out.delta
-        )
-        e.weight += weight
-        for t in range(out.out.n):
-            out.delta[t] *= weight
-        if self.many_outputs:
-            drop_small(out, &e.rng)
-        return weight != 0
-
-    cdef void update(self, Space **spaces, int owner, int n_owners) noexcept nogil:
-        """Apply the gradients that wait in n_owners spaces to the rows of one of the owners.
-
-        Owners take turns tile by tile, to and fro, since the first are the busiest; a row gets
-        its updates in the order of the examples.
-        """
-        cdef void *layer
-        cdef Example *e
-        cdef int l, thread
-        cdef int32_t b, row, stop, together, n_rows, turn
-        cdef double before = seconds_now(), now
+    cdef void apply(self, const Batch *batch, int owner, int n_owners) noexcept nogil:
+        """The updates of a batch to the rows of one of the spaces' owners."""
+        cdef int l
         for l in range(self.n_hidden, -1, -1):
-            layer = self.layer_pointers[l]
-            n_rows = (<Layer> layer).n_units()
-            together = (<Layer> layer).units_together(n_owners)
-            turn, row = owner, owner * together
-            while row < n_rows:
-                stop = min(n_rows, row + together)
-                for b in range(spaces[0].n_slots):
-                    for thread in range(n_owners):
-                        e = &spaces[thread].examples[b]
-                        if e.waits and (<Layer> layer).update(
-                            row, stop, &e.layers[l], &spaces[owner].scratch
-                        ):
-                            e.refused = True  # whichever owner finds out
-                turn = n_owners - 1 - turn
-                row += (2 * turn + 1) * together
-            if owner == 0 and (<Layer> layer).selector.threshold is not None:
-                self.follow(l, spaces, n_owners)
-            now = seconds_now()
-            spaces[owner].seconds[l * N_STAGES + UPDATE] += now - before
-            before = now
-
-    cdef void follow(self, int l, Space **spaces, int n_spaces) noexcept nogil:
-        """Let the threshold of layer l follow the examples that wait, in their order."""
-        cdef LayerBuffers *buf
-        cdef int32_t b, t, n_examples = 0
-        cdef int thread
-        cdef int64_t n_active = 0
-        cdef double outputs = 0, thresholds = 0
-        for b in range(spaces[0].n_slots):
-            for thread in range(n_spaces):
-                if spaces[thread].examples[b].waits:
-                    buf = &spaces[thread].examples[b].layers[l]
-                    n_examples += 1
-                    n_active += buf.active.n
-                    thresholds += buf.active.threshold
-                    for t in range(buf.out.n):
-                        outputs += buf.out.val[t]
-        (<Layer> self.layer_pointers[l]).selector.threshold.learn(
-            n_examples, n_active, outputs, thresholds
-        )
+            self.update(l, batch, owner, n_owners, batch.spaces[owner])
+            if owner == 0:
+                self.follow(l, batch)
+        if owner == 0:
+            self.tally(batch, batch.spaces[0])
 
     def spent(self, list workspaces):
         """Multiplications and training examples since the last call of ``totals``."""
@@ -434,7 +310,6 @@ cdef class Engine:
         STAGES.
         """
         cdef Workspace ws
-        cdef Example *e
         cdef int l
         cdef int32_t b
         total = {
@@ -452,16 +327,13 @@ cdef class Engine:
             for l in range(len(self.layers) * N_STAGES):
                 total["seconds"].flat[l] += ws.space.seconds[l]
                 ws.space.seconds[l] = 0
+            total["loss"] += ws.space.loss
+            total["weight"] += ws.space.weight
+            for b in range(ws.space.n_slots):
+                total["n_refused"] += ws.space.examples[b].refused
+                ws.space.examples[b].refused = False
+            ws.space.loss = ws.space.weight = 0
             ws.space.n_examples = ws.space.n_refused = ws.space.scratch.multiplications = 0
-        # In the order of a batch: the sum's rounding does not depend on the number of threads.
-        for b in range(max([ws.space.n_slots for ws in workspaces])):
-            for ws in workspaces:
-                e = &ws.space.examples[b]
-                total["loss"] += e.loss
-                total["weight"] += e.weight
-                total["n_refused"] += e.refused
-                e.loss = e.weight = 0
-                e.refused = False
         return total
 
     # ---- re-encoding -----------------------------------------------------------------
@@ -514,7 +386,7 @@ cdef class Engine:
             raise ValueError(f"rows {start} to {stop} of {rows.n_rows}")
         answers.check(start, stop, (<Layer> self.layers[self.n_hidden]).store.n_out)
         cdef Space **spaces = gather(workspaces)
-        cdef Py_ssize_t together = spaces[0].n_slots, n = (stop - start + together - 1) // together
+        cdef Py_ssize_t together = self.room(workspaces), n = (stop - start + together - 1) // together
         for t in prange(n, num_threads=n_threads, schedule="dynamic", chunksize=1, nogil=True):
             i = start + t * together
             overflown += self.predict_some(
@@ -567,7 +439,7 @@ cdef class Engine:
         cdef int n_threads = len(workspaces)
         cdef int32_t found
         cdef Space **spaces = gather(workspaces)
-        cdef Py_ssize_t together = spaces[0].n_slots
+        cdef Py_ssize_t together = self.room(workspaces)
         indptr = np.zeros(n + 1, np.int64)
         indices, values = [], []
         for start in range(0, n, n_threads * together):
@@ -634,7 +506,7 @@ cdef class Engine:
         self.check_width(rows, workspaces)
         cdef Space **spaces = gather(workspaces)
         widest = max(layer.store.n_out for layer in self.layers[:hashed] or self.layers)
-        together = min(spaces[0].n_slots, max(1, EXACT_TOGETHER // widest))
+        together = min(self.room(workspaces), max(1, EXACT_TOGETHER // widest))
         n_groups = (n + together - 1) // together
         bars, tops = exact or (
             np.full((n, hashed), np.nan, np.float32), np.zeros((n, hashed), np.int32)

@@ -10,8 +10,8 @@ cdef struct Example:
     Py_ssize_t number       # its row
     bint waits              # its gradients are there, and not applied yet
     bint refused            # some of its update was not applied; not counted yet
-    double loss             # weighted, summed over the examples that were here
-    double weight           # of those examples
+    double loss             # weighted
+    double weight
 
 
 # What a pass does with a layer, as its time is reported (see STAGES in engine.pyx).
@@ -23,7 +23,8 @@ cdef enum:
     N_STAGES
 
 
-# What one thread works with during a pass. Nothing in it is written by others.
+# What one thread works with during a pass. Nothing in it is written by others, but for examples
+# that are handed on.
 cdef struct Space:
     Scratch scratch
     Example *examples
@@ -32,6 +33,8 @@ cdef struct Space:
     double *seconds         # per layer, N_STAGES each
     int64_t n_examples
     int64_t n_refused       # of them, with an update that was not wholly applied
+    double loss             # summed over all threads' examples, in their order; so is
+    double weight           # the weight of these
 
 
 cdef struct Arena:
