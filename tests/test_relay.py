@@ -53,10 +53,13 @@ def on_digits(estimator):
     return estimator.fit(X, Y)
 
 
-@pytest.mark.parametrize("n_threads", [2, 3, 4])
+@pytest.mark.parametrize("n_threads", [2, 3, 4, 5])
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 32, 60, 1000])
 def test_any_number_of_stages_and_any_batch(divisions, batch_size, n_threads):
-    """Portions of one example and of eight, batches that end within one, a pass that is one."""
+    """Portions of one example and of eight, batches that end within one, a pass that is one.
+
+    The fifth thread selects nodes for the first layer.
+    """
     assert_threads_change_nothing(divisions, DEEP, n_threads, on_digits, batch_size=batch_size)
 
 
@@ -70,8 +73,12 @@ def test_any_number_of_stages_and_any_batch(divisions, batch_size, n_threads):
     ],
     ids=str,
 )
-def test_any_layers(divisions, params):
-    assert_threads_change_nothing(divisions, (120, 90), 2, on_digits, **params)
+@pytest.mark.parametrize("hidden", [(120, 90), (120,)], ids=["layers", "selection"])
+def test_any_layers(divisions, params, hidden):
+    """With one hidden layer, a thread selects for the other: told of updates, it hashes alike."""
+    if len(hidden) == 1 and params.get("selection", "lsh") != "lsh":
+        return  # no relay
+    assert_threads_change_nothing(divisions, hidden, 2, on_digits, **params)
 
 
 @pytest.mark.parametrize("n_examples", [1, 7, 8, 9, 33])
@@ -137,8 +144,8 @@ def test_updates_that_are_refused(divisions):
     assert messages[0] == messages[1]
 
 
-def test_one_hidden_layer_has_no_relay(divisions):
-    quick((120,), n_jobs=2).fit(X, Y)
+def test_a_layer_of_which_all_is_computed_has_no_relay(divisions):
+    quick((120,), n_jobs=2, selection="winner_take_all").fit(X, Y)
     assert {divided for divided, _ in divisions} == {"examples"}
 
 

@@ -18,7 +18,7 @@ from .answers cimport Answers
 from .layer cimport Layer
 from .lsh cimport LSHSelector
 from .outputs cimport Targets
-from .relay cimport Relay, relay_of
+from .relay cimport Relay, most_stages, relay_of
 from .rows cimport Rows
 from .steps cimport Batch, Pass, Steps
 from .types cimport (
@@ -104,8 +104,8 @@ cdef class Engine(Steps):
     # ---- training --------------------------------------------------------------------
 
     def n_stages(self, n_threads):
-        """Of a relay with so many threads at most: each has at least a hidden layer."""
-        return max(1, min(n_threads, self.n_hidden))
+        """Of a relay with so many threads at most."""
+        return max(1, min(n_threads, most_stages(self)))
 
     def train(
         self, Rows rows, Targets targets, order, Py_ssize_t start, Py_ssize_t stop,
@@ -288,7 +288,7 @@ cdef class Engine(Steps):
         """The updates of a batch to the rows of one of the spaces' owners."""
         cdef int l
         for l in range(self.n_hidden, -1, -1):
-            self.update(l, batch, owner, n_owners, batch.spaces[owner])
+            self.update(l, batch, owner, n_owners, True, batch.spaces[owner])
             if owner == 0:
                 self.follow(l, batch)
         if owner == 0:
@@ -386,7 +386,8 @@ cdef class Engine(Steps):
             raise ValueError(f"rows {start} to {stop} of {rows.n_rows}")
         answers.check(start, stop, (<Layer> self.layers[self.n_hidden]).store.n_out)
         cdef Space **spaces = gather(workspaces)
-        cdef Py_ssize_t together = self.room(workspaces), n = (stop - start + together - 1) // together
+        cdef Py_ssize_t together = self.room(workspaces)
+        cdef Py_ssize_t n = (stop - start + together - 1) // together
         for t in prange(n, num_threads=n_threads, schedule="dynamic", chunksize=1, nogil=True):
             i = start + t * together
             overflown += self.predict_some(

@@ -37,8 +37,9 @@ cdef class Layer:
     cdef int32_t n_units(self) noexcept nogil
     cdef int32_t units_together(self, int n_owners) noexcept nogil
     cdef int32_t update(
-        self, int32_t start, int32_t stop, LayerBuffers *buf, Scratch *s
+        self, int32_t start, int32_t stop, bint tell, LayerBuffers *buf, Scratch *s
     ) noexcept nogil
+    cdef void tell_selector(self, LayerBuffers *buf, Scratch *s) noexcept nogil
     cdef int32_t update_features(
         self, int32_t start, int32_t stop, LayerBuffers *buf, Scratch *s
     ) noexcept nogil

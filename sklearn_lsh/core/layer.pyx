@@ -5,7 +5,7 @@ from libc.math cimport expf, fabsf, tanhf
 from .kernels cimport kernels, write_runs
 from .optimizers cimport Optimizer
 from .selection cimport AllNodes, Selector, WinnerTakeAll
-from .types cimport LayerBuffers, Move, Scratch, SparseVec, borrow, int32_t, int64_t, ints, real
+from .types cimport LayerBuffers, Scratch, SparseVec, borrow, int32_t, int64_t, ints, real
 from .weights cimport WeightStore
 
 ACTIVATIONS = {
@@ -184,6 +184,10 @@ cdef class Layer:
     cdef void describe(self, SparseVec *x, LayerBuffers *buf) noexcept nogil:
         """Prepare the updates of rows with the input x."""
         self.optimizer.describe(x, &buf.input)
+        buf.move.linear = self.optimizer.is_linear()
+        buf.move.decay = 1 - self.optimizer.learning_rate * self.optimizer.alpha
+        buf.move.centred = self.optimizer.is_centred()
+        buf.move.intercept_input = buf.input.intercept_input
         if self.optimizer.is_by_feature():
             self.optimizer.weigh(buf.delta, buf.out.n, &buf.input)
 
@@ -201,15 +205,15 @@ cdef class Layer:
         )
 
     cdef int32_t update(
-        self, int32_t start, int32_t stop, LayerBuffers *buf, Scratch *s
+        self, int32_t start, int32_t stop, bint tell, LayerBuffers *buf, Scratch *s
     ) noexcept nogil:
         """Apply the gradient buf.delta outer buf.input to the units in [start, stop).
 
-        Returns how many rows were refused.
+        The selector is told of it, or has to be: ``tell_selector``. Returns how many rows were
+        refused.
         """
         if self.optimizer.is_by_feature():
             return self.update_features(start, stop, buf, s)
-        cdef Move move
         cdef int32_t refused, t, first = position(buf.out_idx, buf.out.n, start)
         cdef int32_t n = position(buf.out_idx, buf.out.n, stop) - first
         cdef int32_t *ids = buf.out_idx + first
@@ -220,13 +224,20 @@ cdef class Layer:
                 self.visits[ids[t]] += 1
         refused = self.optimizer.step(ids, buf.delta + first, n, &buf.input, s)
         s.multiplications += <int64_t> n * buf.input.x.n
-        move.linear = self.optimizer.is_linear()
-        move.decay = 1 - self.optimizer.learning_rate * self.optimizer.alpha
-        move.centred = self.optimizer.is_centred()
-        move.intercept_input = buf.input.intercept_input
-        move.applied = s.rank
-        self.selector.rows_moved(ids, n, &move, buf, s)
+        if buf.move.applied != NULL:
+            for t in range(n):
+                buf.move.applied[first + t] = s.rank[t]
+                buf.move.intercept[first + t] = (
+                    self.store.intercepts[ids[t]] + s.rank[t] * buf.input.intercept_input
+                )
+            if tell:
+                self.selector.rows_moved(first, n, buf, s)
         return refused
+
+    cdef void tell_selector(self, LayerBuffers *buf, Scratch *s) noexcept nogil:
+        """Of an update that it was not told of yet."""
+        if buf.move.applied != NULL:
+            self.selector.rows_moved(0, buf.out.n, buf, s)
 
     cdef int32_t update_features(
         self, int32_t start, int32_t stop, LayerBuffers *buf, Scratch *s

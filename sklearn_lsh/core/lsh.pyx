@@ -180,13 +180,13 @@ cdef class LSHSelector(Selector):
         return self.index.collect(s.codes, self.probing.n_codes, s)
 
     cdef void rows_moved(
-        self, const int32_t *ids, int32_t n, Move *move, LayerBuffers *buf,
-        Scratch *s,
+        self, int32_t first, int32_t n, LayerBuffers *buf, Scratch *s
     ) noexcept nogil:
         cdef int32_t t, i, dim = self.family.dim
+        cdef const Move *move = &buf.move
+        cdef const int32_t *ids = buf.out_idx
         cdef real *sketch
         cdef real *direction = buf.sketch
-        cdef real intercept
         if self.exhaustive:
             return
         if move.linear and move.centred:
@@ -195,7 +195,7 @@ cdef class LSHSelector(Selector):
                 direction[i] = buf.sketch[i] - self.mean_sketch[i] + (
                     (move.intercept_input - 1) * self.family.intercept_row[i]
                 )
-        for t in range(n):
+        for t in range(first, first + n):
             CHECK(0 <= ids[t] < self.n_nodes, "node index")
             # A row that was refused did not decay either.
             if not move.linear or (move.applied[t] == 0 and move.decay != 1):
@@ -205,12 +205,9 @@ cdef class LSHSelector(Selector):
             # the mean has added lazily is part of the sketch at once.
             sketch = self.sketch_of(ids[t])
             if move.decay != 1:
-                intercept = (
-                    self.store.intercepts[ids[t]] + move.applied[t] * move.intercept_input
-                )
                 for i in range(dim):
                     sketch[i] = move.decay * sketch[i] + (
-                        (1 - move.decay) * intercept * self.family.intercept_row[i]
+                        (1 - move.decay) * move.intercept[t] * self.family.intercept_row[i]
                     )
             kernels.axpy(-move.applied[t], NULL, direction, dim, sketch)
             s.multiplications += dim

@@ -1,5 +1,5 @@
 from .threshold cimport Threshold
-from .types cimport ActiveSet, LayerBuffers, Move, Scratch, SparseVec, int32_t, real
+from .types cimport ActiveSet, LayerBuffers, Scratch, SparseVec, int32_t, real
 from .weights cimport WeightStore
 
 
@@ -18,8 +18,7 @@ cdef class Selector:
     cdef void keep_best(self, int32_t k, ActiveSet *out, Scratch *s) noexcept nogil
     cdef int32_t n_exact(self, const real *rank, Scratch *s) noexcept nogil
     cdef void rows_moved(
-        self, const int32_t *ids, int32_t n, Move *move, LayerBuffers *buf,
-        Scratch *s,
+        self, int32_t first, int32_t n, LayerBuffers *buf, Scratch *s
     ) noexcept nogil
 
 

@@ -8,7 +8,7 @@ from libc.math cimport INFINITY, exp, expf, fabs, fabsf, log, sqrt
 
 from .kernels cimport kernels
 from .types cimport (
-    ActiveSet, LayerBuffers, Move, Scratch, SparseVec, int32_t, real, rng_below, rng_uniform,
+    ActiveSet, LayerBuffers, Scratch, SparseVec, int32_t, real, rng_below, rng_uniform,
 )
 from .weights cimport WeightStore
 
@@ -52,10 +52,9 @@ cdef class Selector:
         pass
 
     cdef void rows_moved(
-        self, const int32_t *ids, int32_t n, Move *move, LayerBuffers *buf,
-        Scratch *s,
+        self, int32_t first, int32_t n, LayerBuffers *buf, Scratch *s
     ) noexcept nogil:
-        """Told after every update how the rows ids[0..n) moved."""
+        """Told after every update how the rows of n nodes in buf.out, from the first on, moved."""
         pass
 
     cdef void keep_active(self, ActiveSet *out, Scratch *s) noexcept nogil:

@@ -36,6 +36,12 @@ cdef class Steps:
     cdef void forward(
         self, int l, bint inference, Example *examples, int32_t n, Space *space
     ) noexcept nogil
+    cdef void propose(
+        self, int l, bint inference, Example *examples, int32_t n, Space *space
+    ) noexcept nogil
+    cdef void compute(
+        self, int l, bint inference, Example *examples, int32_t n, Space *space
+    ) noexcept nogil
     cdef void take(
         self, Rows rows, Targets targets, const Pass *p, Py_ssize_t t, Example *e, Space *space
     ) noexcept nogil
@@ -51,7 +57,8 @@ cdef class Steps:
     cdef void backward(self, int l, Example *e, Scratch *s) noexcept nogil
     cdef bint judge(self, Targets targets, Example *e, Scratch *s) noexcept nogil
     cdef void update(
-        self, int l, const Batch *batch, int owner, int n_owners, Space *space
+        self, int l, const Batch *batch, int owner, int n_owners, bint tell, Space *space
     ) noexcept nogil
+    cdef void tell_selector(self, int l, const Batch *batch, Space *space) noexcept nogil
     cdef void follow(self, int l, const Batch *batch) noexcept nogil
     cdef void tally(self, const Batch *batch, Space *space) noexcept nogil

@@ -64,21 +64,38 @@ cdef class Steps:
     cdef void forward(
         self, int l, bint inference, Example *examples, int32_t n, Space *space
     ) noexcept nogil:
-        """Some examples through layer l: rows that stay in the cache serve all of them."""
-        cdef void *layer = self.layer_pointers[l]
+        """Some examples through layer l."""
+        self.propose(l, inference, examples, n, space)
+        self.compute(l, inference, examples, n, space)
+
+    cdef void propose(
+        self, int l, bint inference, Example *examples, int32_t n, Space *space
+    ) noexcept nogil:
+        """The nodes of layer l whose activations some examples need; reads no weights."""
         cdef Scratch *s = &space.scratch
-        cdef double *seconds = space.seconds + l * N_STAGES
-        cdef double started = seconds_now(), proposed, computed
-        cdef int32_t b, row = 0, stop, n_rows = (<Layer> layer).store.n_out
-        cdef int32_t together = n_rows if n == 1 else (<Layer> layer).rows_together(1)
+        cdef double started = seconds_now()
+        cdef int32_t b
         cdef Example *e
         s.training = not inference
         for b in range(n):
             e = &examples[b]
             s.rng = e.rng
-            (<Layer> layer).propose(inference, self.input_of(l, e), &e.layers[l], s)
+            (<Layer> self.layer_pointers[l]).propose(
+                inference, self.input_of(l, e), &e.layers[l], s
+            )
             e.rng = s.rng
-        proposed = seconds_now()
+        space.seconds[l * N_STAGES + SELECT] += seconds_now() - started
+
+    cdef void compute(
+        self, int l, bint inference, Example *examples, int32_t n, Space *space
+    ) noexcept nogil:
+        """Their activations, and what layer l outputs: rows in the cache serve all examples."""
+        cdef void *layer = self.layer_pointers[l]
+        cdef Scratch *s = &space.scratch
+        cdef double started = seconds_now(), computed
+        cdef int32_t b, row = 0, stop, n_rows = (<Layer> layer).store.n_out
+        cdef int32_t together = n_rows if n == 1 else (<Layer> layer).rows_together(1)
+        cdef Example *e
         while row < n_rows:
             stop = min(n_rows, row + together)
             for b in range(n):
@@ -91,8 +108,8 @@ cdef class Steps:
             s.rng = e.rng
             (<Layer> layer).settle(inference, &e.layers[l], s)
             e.rng = s.rng
-        seconds[SELECT] += proposed - started + seconds_now() - computed
-        seconds[FORWARD] += computed - proposed
+        space.seconds[l * N_STAGES + FORWARD] += computed - started
+        space.seconds[l * N_STAGES + SELECT] += seconds_now() - computed
 
     # ---- training --------------------------------------------------------------------
 
@@ -195,12 +212,13 @@ cdef class Steps:
         return weight != 0
 
     cdef void update(
-        self, int l, const Batch *batch, int owner, int n_owners, Space *space
+        self, int l, const Batch *batch, int owner, int n_owners, bint tell, Space *space
     ) noexcept nogil:
         """Apply the gradients of a batch to those rows of layer l that one of the owners has.
 
         Owners take turns tile by tile, to and fro, since the first are the busiest; a row gets
-        its updates in the order of the examples.
+        its updates in the order of the examples. The layer's selector is told, or still has to
+        be (``tell_selector``).
         """
         cdef void *layer = self.layer_pointers[l]
         cdef Example *e
@@ -214,11 +232,24 @@ cdef class Steps:
                 for dealt in range(batch.n_spaces):
                     e = &batch.spaces[dealt].examples[b]
                     if e.waits and (<Layer> layer).update(
-                        row, stop, &e.layers[l], &space.scratch
+                        row, stop, tell, &e.layers[l], &space.scratch
                     ):
                         e.refused = True  # whichever owner finds out
             turn = n_owners - 1 - turn
             row += (2 * turn + 1) * together
+        space.seconds[l * N_STAGES + UPDATE] += seconds_now() - before
+
+    cdef void tell_selector(self, int l, const Batch *batch, Space *space) noexcept nogil:
+        """How the rows of layer l moved, example by example."""
+        cdef Example *e
+        cdef int dealt
+        cdef int32_t b
+        cdef double before = seconds_now()
+        for b in range(batch.start, batch.stop):
+            for dealt in range(batch.n_spaces):
+                e = &batch.spaces[dealt].examples[b]
+                if e.waits:
+                    (<Layer> self.layer_pointers[l]).tell_selector(&e.layers[l], &space.scratch)
         space.seconds[l * N_STAGES + UPDATE] += seconds_now() - before
 
     cdef void follow(self, int l, const Batch *batch) noexcept nogil:

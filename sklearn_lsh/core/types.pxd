@@ -72,6 +72,18 @@ cdef struct Input:
     real delta_largest
 
 
+# How an update moved the rows of a layer, for its selector. Linear: weights shrank by the factor
+# decay, then the row of the layer's t-th output fell, with its intercept, by applied[t] * [input,
+# intercept_input], the mean input subtracted from the input if centred. NULL where none asks.
+cdef struct Move:
+    bint linear
+    bint centred
+    real decay
+    real intercept_input
+    real *applied
+    real *intercept         # without what was applied
+
+
 # One layer's share of an example, alive from its forward pass to its update.
 cdef struct LayerBuffers:
     Input input
@@ -80,18 +92,8 @@ cdef struct LayerBuffers:
     int32_t *out_idx        # their ids; out.idx is NULL where that is every node in order
     RunBuffer out_runs
     real *delta             # gradient at their pre-activations
+    Move move
     real *sketch            # the input's sketch, computed by the selector
-
-
-# How an update moved the rows of a layer. Linear: weights shrank by the factor decay, then
-# the row with its intercept fell by applied[t] * [input, intercept_input], the mean input
-# subtracted from the input if centred.
-cdef struct Move:
-    bint linear
-    bint centred
-    real decay
-    real intercept_input
-    const real *applied
 
 
 # Scratch space of one thread, as wide as the widest layer, and its counters.
