@@ -49,6 +49,9 @@ SPARSE_START = 0.2
 PROBES = 10
 # A bucket yields at most this many times its fair share, n_nodes / 2**n_bits.
 CROWDED = 16
+# Nodes that a smaller share of the examples visits are left out of training most of the time.
+# Not nodes with the least visits, be they few together: what is rare would lose its nodes.
+RARE = 1 / 2000
 # Weights drawn in one go: an even number, or the generator would drop half a word.
 DRAWN_TOGETHER = 2**16
 
@@ -401,8 +404,8 @@ class Network:
     def sort_nodes(self, index):
         """Put the nodes of a hidden layer into the order of their use, the busiest first.
 
-        Those without a visit are left out of training until ``wake_nodes``: scans and exact
-        activations end before them. Prediction goes over all.
+        Those that hardly any example visits are left out of training until ``wake_nodes``: scans
+        and exact activations end before them. Prediction goes over all.
 
         What the network computes does not depend on it (but for rounding), what it takes does:
         the few nodes that examples have in common share cache lines.
@@ -436,7 +439,9 @@ class Network:
             rows += [family[key] for key in HASH_FAMILIES[self.settings.hash_family].by_input]
         reorder(order, [(a, 0) for a in rows] + [(a, 1) for a in columns], names)
         most = self.settings.most_active(index)
-        layer["busy"] = max(most, int(np.count_nonzero(layer["visits"])))
+        n_examples = layer["visits"].sum(dtype=np.int64) / self.settings.n_active[index]
+        n_busy = np.count_nonzero(layer["visits"] > RARE * n_examples)
+        layer["busy"] = max(most, n_busy)
         self.hidden_layers[index].selector.n_busy = layer["busy"]
         layer["visits"] //= 2
 

@@ -195,7 +195,7 @@ class Trainer:
                 train(start, stop)
                 done = stop
             else:
-                done, _ = self.pace.call(train, start, stop)
+                done, _ = self.pace.call(train, start, stop, self.crew.tries)
                 self.crew.note(done - start, self.pace.seconds)
             network.state["n_seen"] += done - start
 

@@ -215,6 +215,19 @@ def test_idle_nodes_are_left_out_of_training(search):
         assert network.hidden_layers[index].selector.n_busy < size
 
 
+@pytest.mark.parametrize("n_examples, fewest", [(400, 1), (1900, 1), (2100, 2), (111_000, 56)])
+def test_nodes_that_hardly_any_example_visits_are_left_out(n_examples, fewest):
+    """One example in 2,000 is enough, and any where there are no more."""
+    network = fitted()._network
+    visits = network.state["layers"][0]["visits"]
+    visits[:] = 0
+    visits[5:15] = fewest
+    visits[20:30] = fewest - 1
+    visits[50:90] = (20 * n_examples - visits.sum()) // 40  # 20 are active on average
+    network.sort_nodes(0)
+    assert network.hidden_layers[0].selector.n_busy == 50
+
+
 def test_no_fewer_nodes_take_part_than_are_to_be_active():
     network = fitted()._network
     network.state["layers"][0]["visits"][:] = 0
