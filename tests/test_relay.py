@@ -63,6 +63,17 @@ def test_any_number_of_stages_and_any_batch(divisions, batch_size, n_threads):
     assert_threads_change_nothing(divisions, DEEP, n_threads, on_digits, batch_size=batch_size)
 
 
+@pytest.mark.parametrize("n_threads, depth", [(2, 2), (2, 3), (2, 5), (3, 4), (3, 5), (4, 7)])
+@pytest.mark.parametrize("params", [{}, {"alpha": 0.01, "batch_size": 9}], ids=str)
+def test_stages_select_for_those_that_have_more_layers(divisions, params, depth, n_threads):
+    """All layers hashed."""
+    model = assert_threads_change_nothing(
+        divisions, (120, *[90] * (depth - 1)), n_threads, on_digits, hash_search="scan",
+        active_fraction=10, **params,
+    )
+    assert model._network.hash_search[:-1] == ["scan"] * depth
+
+
 @pytest.mark.parametrize(
     "params",
     [

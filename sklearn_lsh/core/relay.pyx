@@ -7,9 +7,9 @@ batch: one that has applied its updates goes on to the next batch, while those a
 theirs. No example meets other weights than it would with one thread, so no bit of the result
 is another.
 
-Where there is a thread more than hidden layers, it selects nodes of the first layer. That needs
-no weights, if hash functions find them, but sketches; of updates it is told which multiple of the
-input each row fell by.
+Selecting nodes of a layer needs no weights, if hash functions find them, but sketches. So a stage
+may select for the lowest layer of the one above; of updates there it is told which multiple of
+the input each row fell by. The first stage may be nothing but that.
 """
 
 from libc.stdlib cimport calloc, free
@@ -26,10 +26,15 @@ cdef int32_t LARGEST_PORTION = 8
 cdef int32_t PORTIONS = 4
 
 
+cdef bint hashes(Steps steps, int l):
+    """Whether hash functions find the nodes of layer l."""
+    cdef Layer layer = steps.layers[l]
+    return isinstance(layer.selector, LSHSelector)
+
+
 cdef int most_stages(Steps steps):
     """Into how many stages training can be divided."""
-    cdef Layer first = steps.layers[0]
-    return steps.n_hidden + isinstance(first.selector, LSHSelector)
+    return steps.n_hidden + hashes(steps, 0)
 
 
 cdef class Relay:
@@ -38,56 +43,71 @@ cdef class Relay:
     Stage and thread have the same number; the first takes the examples.
     """
 
-    def __cinit__(self, int n_stages):
-        self.n_stages = n_stages
-        self.up = <Counter *> calloc(3 * n_stages, sizeof(Counter))
-        if self.up == NULL:
+    def __cinit__(self, Steps steps, int n_stages):
+        self.steps, self.n_stages = steps, n_stages
+        self.up = <Counter *> calloc(4 * n_stages, sizeof(Counter))
+        self.shares = <Share *> calloc(n_stages, sizeof(Share))
+        if self.up == NULL or self.shares == NULL:
             raise MemoryError()
         self.down = self.up + n_stages
-        self.done = self.down + n_stages
+        self.moved = self.down + n_stages
+        self.done = self.moved + n_stages
+        self.divide()
 
     def __dealloc__(self):
         free(self.up)
+        free(self.shares)
 
-    cdef int low(self, int stage) noexcept nogil:
-        """The lowest layer of a stage; the output layer belongs to the last one."""
-        if stage == self.n_stages:
-            return self.steps.n_hidden + 1
-        if stage <= self.lowest:
-            return 0
-        return (stage - self.lowest) * self.steps.n_hidden // (self.n_stages - self.lowest)
+    cdef int divide(self) except -1:
+        """Layers to the stages: as many to each, or one more to the later ones.
+
+        Those with less to do also select for the next.
+        """
+        cdef Share *share
+        cdef int n_hidden = self.steps.n_hidden, stage
+        cdef int first = self.n_stages > n_hidden       # the first stage with layers
+        cdef int n = self.n_stages - first
+        for stage in range(first, self.n_stages):
+            share = &self.shares[stage]
+            share.low = (stage - first) * n_hidden // n
+            share.high = (stage - first + 1) * n_hidden // n
+            if stage > 0:
+                share.told = hashes(self.steps, share.low) and (
+                    share.high - share.low
+                    > self.shares[stage - 1].high - self.shares[stage - 1].low
+                )
+                self.shares[stage - 1].selects_above = share.told
+        self.shares[self.n_stages - 1].high += 1  # the output layer
+        return 0
 
     cdef void run(self, int stage) noexcept nogil:
         """All batches of the pass."""
-        cdef Batch batch
-        cdef Py_ssize_t t = self.work.start, n_batches = 0
-        if stage < self.lowest:
-            self.run_selection()
-            return
+        cdef Share *share = &self.shares[stage]
+        cdef Batch batch, before
+        cdef Py_ssize_t t = self.work.start
+        before.stop, batch.start, batch.n_spaces = 0, 0, 1
         while t < self.work.stop:
-            batch = self.batch_at(t, n_batches)
-            if stage == 0:
-                self.await_room(n_batches)
-            self.forward(stage, &batch, t)
-            if stage == self.lowest or stage + 1 < self.n_stages:
+            # Two are under way, each in a space.
+            batch.spaces = self.spaces + (t - self.work.start) // self.work.batch % 2
+            batch.stop = <int32_t> min(self.work.batch, self.work.stop - t)
+            if stage == 0 and t >= self.work.start + 2 * self.work.batch:
+                self.await_room(t - self.work.batch)
+            self.forward(stage, &batch, &before, t)
+            if share.low < share.high and (share.low == 0 or stage + 1 < self.n_stages):
                 self.backward(stage, &batch, t)
-            self.update(stage, &batch)
-            n_batches += 1
-            raise_to(self.done + stage, n_batches)
+            self.update(stage, &batch, t)
+            before = batch
             t += batch.stop
+            if not share.selects_above:
+                raise_to(self.done + stage, t)
+        if share.selects_above:
+            self.tell_selector(stage, &before, t)
 
-    cdef Batch batch_at(self, Py_ssize_t t, Py_ssize_t n_batches) noexcept nogil:
-        """The batch whose first example has place t. Two are under way, each in a space."""
-        cdef Batch batch
-        batch.spaces, batch.n_spaces = self.spaces + n_batches % 2, 1
-        batch.start, batch.stop = 0, <int32_t> min(self.work.batch, self.work.stop - t)
-        return batch
-
-    cdef void await_room(self, Py_ssize_t n_batches) noexcept nogil:
-        """Until all other stages are done with the batch before the last."""
+    cdef void await_room(self, Py_ssize_t t) noexcept nogil:
+        """Until all other stages are done with the examples before t."""
         cdef int stage
         for stage in range(1, self.n_stages):
-            wait_for(self.done + stage, n_batches - 1)
+            wait_for(self.done + stage, t)
 
     cdef bint next_portion(self, const Batch *batch, Batch *portion) noexcept nogil:
         """Step to the next portion of a batch; False after the last."""
@@ -95,19 +115,12 @@ cdef class Relay:
         portion.stop = min(batch.stop, portion.start + self.portion)
         return portion.start < portion.stop
 
-    cdef void take(self, Py_ssize_t t, const Batch *portion) noexcept nogil:
-        """Examples of the batch at t, by the first stage."""
-        cdef int32_t b
-        for b in range(portion.start, portion.stop):
-            self.steps.take(
-                self.rows, self.targets, self.work, t + b, portion.spaces[0].examples + b,
-                self.spaces[0],
-            )
-
-    cdef void forward(self, int stage, const Batch *batch, Py_ssize_t t) noexcept nogil:
-        """A batch up through a stage, and if it is the last, down."""
+    cdef void forward(
+        self, int stage, const Batch *batch, const Batch *before, Py_ssize_t t
+    ) noexcept nogil:
+        """A batch, whose first example has place t, up through a stage; at the last, and down."""
+        cdef Share *share = &self.shares[stage]
         cdef Space *space = self.spaces[stage]
-        cdef int low = self.low(stage), high = self.low(stage + 1)
         cdef Batch portion = batch[0]
         cdef Example *examples
         cdef int32_t n
@@ -118,18 +131,37 @@ cdef class Relay:
                 self.take(t, &portion)
             else:
                 wait_for(self.up + stage - 1, t + portion.stop)
-            if stage > 0 and stage == self.lowest:
-                self.steps.compute(0, False, examples, n, space)  # what is proposed
-                self.steps.ascend(1, high, examples, n, space)
-            else:
-                self.steps.ascend(low, high, examples, n, space)
+            if share.told:
+                self.steps.compute(share.low, False, examples, n, space)
+            self.steps.ascend(share.low + share.told, share.high, examples, n, space)
+            if share.selects_above:
+                if portion.start == 0:
+                    self.tell_selector(stage, before, t)
+                self.steps.propose(share.high, False, examples, n, space)
             if stage + 1 < self.n_stages:
                 raise_to(self.up + stage, t + portion.stop)
             else:
                 self.steps.finish(self.targets, examples, n, space)
-                self.steps.descend(low, high, examples, n, space)
-                if stage > self.lowest:
-                    raise_to(self.down + stage, t + portion.stop)
+                self.steps.descend(share.low, share.high, examples, n, space)
+                raise_to(self.down + stage, t + portion.stop)
+
+    cdef void take(self, Py_ssize_t t, const Batch *portion) noexcept nogil:
+        """Examples of the batch at t, by the first stage."""
+        cdef int32_t b
+        for b in range(portion.start, portion.stop):
+            self.steps.take(
+                self.rows, self.targets, self.work, t + b, portion.spaces[0].examples + b,
+                self.spaces[0],
+            )
+
+    cdef void tell_selector(self, int stage, const Batch *before, Py_ssize_t t) noexcept nogil:
+        """How the batch that ended before t moved the rows that a stage selects among."""
+        cdef Batch portion = before[0]
+        portion.stop = 0
+        while self.next_portion(before, &portion):
+            wait_for(self.moved + stage + 1, t - before.stop + portion.stop)
+            self.steps.tell_selector(self.shares[stage].high, &portion, self.spaces[stage])
+        raise_to(self.done + stage, t)
 
     cdef void backward(self, int stage, const Batch *batch, Py_ssize_t t) noexcept nogil:
         """The batch down through a stage that is not the last, or has the first layer.
@@ -137,65 +169,36 @@ cdef class Relay:
         No gradients are computed from the first layer's weights: their updates need not wait for
         those of the whole batch.
         """
+        cdef Share *share = &self.shares[stage]
         cdef Space *space = self.spaces[stage]
-        cdef int low = self.low(stage), high = self.low(stage + 1)
         cdef Batch portion = batch[0]
         portion.stop = 0
         while self.next_portion(batch, &portion):
             if stage + 1 < self.n_stages:
                 wait_for(self.down + stage + 1, t + portion.stop)
                 self.steps.descend(
-                    low, high, batch.spaces[0].examples + portion.start,
+                    share.low, share.high, batch.spaces[0].examples + portion.start,
                     portion.stop - portion.start, space,
                 )
-            if stage == self.lowest:
-                self.steps.update(0, &portion, 0, 1, self.lowest == 0, space)
-            if stage > 0:
                 raise_to(self.down + stage, t + portion.stop)
+            if share.low == 0:
+                self.steps.update(0, &portion, 0, 1, not share.told, space)
+                raise_to(self.moved + stage, t + portion.stop)
 
-    cdef void update(self, int stage, const Batch *batch) noexcept nogil:
-        """What is left to be done when a stage has computed all gradients of a batch."""
+    cdef void update(self, int stage, const Batch *batch, Py_ssize_t t) noexcept nogil:
+        """What is left to be done when a stage has computed all gradients of the batch at t."""
+        cdef Share *share = &self.shares[stage]
         cdef int l
-        for l in range(self.low(stage + 1) - 1, self.low(stage) - 1, -1):
+        for l in range(share.low, share.high):
             if l > 0:
-                self.steps.update(l, batch, 0, 1, True, self.spaces[stage])
-            self.steps.follow(l, batch)
-        if stage == 0:
-            self.steps.tally(batch, self.spaces[0])
-
-    # ---- a stage that selects nodes for the first layer --------------------------------
-
-    cdef void run_selection(self) noexcept nogil:
-        """Proposals for all batches, each as soon as the updates of the one before are known."""
-        cdef Batch batch, portion
-        cdef Py_ssize_t t = self.work.start, n_batches = 0
-        while t < self.work.stop:
-            self.await_room(n_batches)
-            portion = self.batch_at(t, n_batches)
-            self.take(t, &portion)
-            if n_batches > 0:
-                self.tell_selector(&batch, t - batch.stop)
-            batch = portion
-            portion.stop = 0
-            while self.next_portion(&batch, &portion):
-                self.steps.propose(
-                    0, False, batch.spaces[0].examples + portion.start,
-                    portion.stop - portion.start, self.spaces[0],
+                self.steps.update(
+                    l, batch, 0, 1, l > share.low or not share.told, self.spaces[stage]
                 )
-                raise_to(self.up, t + portion.stop)
-            n_batches += 1
-            t += batch.stop
-        if n_batches > 0:
-            self.tell_selector(&batch, t - batch.stop)
-
-    cdef void tell_selector(self, const Batch *batch, Py_ssize_t t) noexcept nogil:
-        """How the updates of the batch at t moved rows, portion by portion."""
-        cdef Batch portion = batch[0]
-        portion.stop = 0
-        while self.next_portion(batch, &portion):
-            wait_for(self.down + self.lowest, t + portion.stop)
-            self.steps.tell_selector(0, &portion, self.spaces[0])
-        self.update(0, batch)
+            if l == share.low:
+                raise_to(self.moved + stage, t + batch.stop)
+            self.steps.follow(l, batch)
+        if stage + 1 == self.n_stages:
+            self.steps.tally(batch, self.spaces[0])
 
 
 cdef Relay relay_of(
@@ -205,9 +208,8 @@ cdef Relay relay_of(
 
     The caller keeps ``work`` and ``spaces`` alive.
     """
-    cdef Relay relay = Relay(n_stages)
-    relay.steps, relay.rows, relay.targets = steps, rows, targets
+    cdef Relay relay = Relay(steps, n_stages)
+    relay.rows, relay.targets = rows, targets
     relay.work, relay.spaces = work, spaces
-    relay.lowest = 1 if n_stages > steps.n_hidden else 0
     relay.portion = <int32_t> max(1, min(LARGEST_PORTION, work.batch // PORTIONS))
     return relay
