@@ -128,7 +128,8 @@ cdef class Engine(Steps):
             Examples in a batch. Workspaces have room for one together; each has where "batches"
             are divided, and the first two where "layers" are.
         divided : {"examples", "layers", "batches"}
-            What threads divide. Batches lock-free; otherwise the result is the same.
+            What threads divide. Batches lock-free; otherwise the result is the same. Layers
+            only where there are enough (``n_stages``), or else examples.
         n_at_work : int
             Threads that do the work of all workspaces; 0 for one each. Where they divide layers,
             the others have no work.
@@ -139,16 +140,19 @@ cdef class Engine(Steps):
         if divided not in DIVISIONS:
             raise ValueError(f"divided must be one of {DIVISIONS}, got {divided!r}")
         self.check_width(rows, workspaces, targets.most_labels)
-        if divided == "examples":
-            self.check_slots(workspaces, (most + n_threads - 1) // n_threads)
+        cdef int n_stages = self.n_stages(at_work) if divided == "layers" else 1
+        if n_stages > 1:
+            self.check_slots(workspaces[:2], most)
+        elif divided == "batches":
+            self.check_slots(workspaces, most)
         else:
-            self.check_slots(workspaces[: 2 if divided == "layers" else None], most)
+            self.check_slots(workspaces, (most + n_threads - 1) // n_threads)
         p.row = <const int64_t *> borrow(order, "i8")
         p.start, p.stop, p.batch, p.seed = start, stop, batch, seed
         cdef Space **spaces = gather(workspaces)
         try:
-            if divided == "layers" and self.n_stages(at_work) > 1:
-                self.divide_layers(rows, targets, &p, spaces, self.n_stages(at_work))
+            if n_stages > 1:
+                self.divide_layers(rows, targets, &p, spaces, n_stages)
             elif divided == "batches":
                 self.divide_batches(rows, targets, &p, spaces, n_threads, at_work)
             else:
