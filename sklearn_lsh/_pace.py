@@ -89,7 +89,10 @@ class Crew:
 
     def note(self, n_examples, seconds):
         """Learn from a call made in this ``way``."""
-        if self.most == 1 or seconds < TELLING_SECONDS:
+        if self.most == 1:
+            return
+        if seconds < TELLING_SECONDS:
+            self.way = self.usual  # a trial that was too short to tell is over all the same
             return
         speed = n_examples / seconds
         if self.tries:

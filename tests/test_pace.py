@@ -3,7 +3,15 @@
 import pytest
 from problems import digits, quick, same_model
 
-from sklearn_lsh._pace import CALL_SECONDS, LONGEST_REST, SHORTEST_REST, TELLING_SECONDS, Crew, Way
+from sklearn_lsh._pace import (
+    CALL_SECONDS,
+    LONGEST_REST,
+    SHORTEST_REST,
+    TELLING_SECONDS,
+    Crew,
+    Pace,
+    Way,
+)
 from sklearn_lsh.core.engine import OPENMP, Engine
 
 X, Y = digits()
@@ -78,6 +86,30 @@ def test_a_loss_of_speed_calls_for_a_trial():
     work(crew, speeds(t1=5e4, t2=8e4), 300)
     ways = work(crew, speeds(t1=5e4, t2=3e4), 6)
     assert ways[:3] == [Way(2), Way(1), Way(1)]
+
+
+@pytest.mark.parametrize("speed", [1e3, 3e4, 1e6])
+@pytest.mark.parametrize("other", [0.5, 1, 3])
+@pytest.mark.parametrize("cold", [1, 50])
+def test_calls_grow_and_trials_end(monkeypatch, cold, speed, other):
+    """However slow the first calls, or short a trial: calls get their length, trials stay rare."""
+    clock, crew, pace, ways = [0.0], Crew(2, 2), Pace(32), []
+    monkeypatch.setattr("sklearn_lsh._pace.time.perf_counter", lambda: clock[0])
+    done = 0
+
+    def call(start, stop):
+        fast = speed * (1 if crew.way.by_layer else other)
+        clock[0] += (stop - start) / fast * (cold if len(ways) <= SHORTEST_REST + 1 else 1)
+
+    for _ in range(500):
+        start = done
+        ways.append(crew.way)
+        done, _ = pace.call(call, start, 10**12, crew.tries)
+        crew.note(done - start, pace.seconds)
+    best = max(speed, speed * other)
+    assert pace.size == 32 or CALL_SECONDS / 2 <= pace.size / best <= 2 * CALL_SECONDS
+    assert other == 1 or crew.usual.by_layer == (other < 1)
+    assert ways[-100:].count(crew.usual) > 90
 
 
 def test_short_calls_and_one_thread_say_nothing():
