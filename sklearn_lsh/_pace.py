@@ -58,8 +58,8 @@ class Crew:
 
     Memory that one core has written costs another more to read than a second thread brings, on
     some machines always, on virtual ones at times; threads that divide layers exchange least, but
-    cannot be more than there are layers. Now and then a call is made in another way; where it is
-    faster, it stays. The engine's results do not depend on it.
+    cannot be many more than there are layers. Now and then a call is made in another way; where
+    it is faster, it stays. The engine's results do not depend on it.
 
     Parameters
     ----------
@@ -92,7 +92,8 @@ class Crew:
         if self.most == 1:
             return
         if seconds < TELLING_SECONDS:
-            self.way = self.usual  # a trial that was too short to tell is over all the same
+            if self.tries:  # too short to tell, and over all the same
+                self.way, self.left = self.usual, self.rest
             return
         speed = n_examples / seconds
         if self.tries:
