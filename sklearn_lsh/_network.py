@@ -49,9 +49,11 @@ SPARSE_START = 0.2
 PROBES = 10
 # A bucket yields at most this many times its fair share, n_nodes / 2**n_bits.
 CROWDED = 16
-# Nodes that a smaller share of the examples visits are left out of training most of the time.
-# Not nodes with the least visits, be they few together: what is rare would lose its nodes.
-RARE = 1 / 2000
+# Nodes that a smaller share of the examples visits are left out of training most of the time, if
+# that is also a smaller part of what each would get were all visited alike: in a layer of 100,000
+# that is rarely. Not nodes with the least visits, be they few together: what is rare would lose
+# its nodes.
+RARE, RARE_PART = 1 / 2000, 0.1
 # Weights drawn in one go: an even number, or the generator would drop half a word.
 DRAWN_TOGETHER = 2**16
 
@@ -438,10 +440,10 @@ class Network:
             family = above["hashing"]["family"]
             rows += [family[key] for key in HASH_FAMILIES[self.settings.hash_family].by_input]
         reorder(order, [(a, 0) for a in rows] + [(a, 1) for a in columns], names)
-        most = self.settings.most_active(index)
-        n_examples = layer["visits"].sum(dtype=np.int64) / self.settings.n_active[index]
-        n_busy = np.count_nonzero(layer["visits"] > RARE * n_examples)
-        layer["busy"] = max(most, n_busy)
+        most, n_active = self.settings.most_active(index), self.settings.n_active[index]
+        n_examples = layer["visits"].sum(dtype=np.int64) / n_active
+        rare = min(RARE, RARE_PART * n_active / len(order)) * n_examples
+        layer["busy"] = max(most, np.count_nonzero(layer["visits"] > rare))
         self.hidden_layers[index].selector.n_busy = layer["busy"]
         layer["visits"] //= 2
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 CALL_SECONDS = 0.1
 # Shorter calls say nothing about threads: half of a usual one, in a better way, does.
 TELLING_SECONDS = 0.01
-# Calls between two trials of another number of threads: doubled where a trial brought nothing.
+# Calls between two trials of another way: doubled where a trial brought nothing.
 SHORTEST_REST, LONGEST_REST = 4, 64
 # What a trial must gain, and a loss of speed that calls for one.
 WORTHWHILE, SUSPICIOUS = 1.1, 0.75
@@ -66,18 +66,14 @@ class Crew:
     most : int
         Threads at most, and at first.
     n_stages : int
-        Threads that can divide layers; 1 where that is not to be tried.
+        Threads that can divide layers, and do at first where these are all; 1 where that is not to
+        be tried.
 
     Attributes
     ----------
     way : Way
         For the next call.
     """
-
-    @property
-    def tries(self):
-        """Whether the next call is made in an unusual way."""
-        return self.way != self.usual
 
     def __init__(self, most, n_stages=1):
         self.most = most
@@ -86,6 +82,11 @@ class Crew:
         self.speed = 0.0  # of the last call in the usual way; unknown
         self.rest = self.left = SHORTEST_REST
         self.n_trials = 0
+
+    @property
+    def tries(self):
+        """Whether the next call is made in an unusual way."""
+        return self.way != self.usual
 
     def note(self, n_examples, seconds):
         """Learn from a call made in this ``way``."""

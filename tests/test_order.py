@@ -228,6 +228,19 @@ def test_nodes_that_hardly_any_example_visits_are_left_out(n_examples, fewest):
     assert network.hidden_layers[0].selector.n_busy == 50
 
 
+def test_wide_layers_keep_nodes_that_are_used_as_much_as_most():
+    """Where each would have one example in 4,000, a tenth of that counts."""
+    estimator = quick((4000,), active_fraction=1, max_iter=1, hash_search="scan").fit(X, Y)
+    network = estimator._network
+    visits = network.state["layers"][0]["visits"]
+    visits[:] = np.repeat([0, 10, 100, 1000], 1000)
+    network.sort_nodes(0)
+    assert network.hidden_layers[0].selector.n_busy == 2000
+    visits[:] = np.repeat([0, 100, 100, 100], 1000)
+    network.sort_nodes(0)
+    assert network.hidden_layers[0].selector.n_busy == 3000
+
+
 def test_no_fewer_nodes_take_part_than_are_to_be_active():
     network = fitted()._network
     network.state["layers"][0]["visits"][:] = 0

@@ -14,6 +14,7 @@ from sklearn_lsh import LSHMLPClassifier
 from sklearn_lsh._pace import Crew
 from sklearn_lsh.core.engine import OPENMP, Engine
 from sklearn_lsh.core.optimizers import SOLVERS
+from sklearn_lsh.core.relay import shares
 from sklearn_lsh.core.selection import SELECTIONS
 from sklearn_lsh.core.weights import ByFeature
 
@@ -63,6 +64,20 @@ def test_any_number_of_stages_and_any_batch(divisions, batch_size, n_threads):
     assert_threads_change_nothing(divisions, DEEP, n_threads, on_digits, batch_size=batch_size)
 
 
+@pytest.mark.parametrize("hashed, n_stages, expected", [
+    ([True, False], 2, [(0, 1, False), (1, 2, False)]),
+    ([True, False, False], 2, [(0, 1, False), (1, 3, False)]),
+    ([True, True, True], 2, [(0, 1, False), (1, 3, True)]),
+    ([True, True, True], 3, [(0, 1, False), (1, 2, False), (2, 3, False)]),
+    ([True, True, True, True], 3, [(0, 1, False), (1, 2, False), (2, 4, True)]),
+    ([True, True, False], 4, [(0, 0, False), (0, 1, True), (1, 2, False), (2, 3, False)]),
+    ([True], 2, [(0, 0, False), (0, 1, True)]),
+    ([False] * 5, 2, [(0, 2, False), (2, 5, False)]),
+])
+def test_layers_are_shared_out(hashed, n_stages, expected):
+    assert shares(hashed, n_stages) == expected
+
+
 @pytest.mark.parametrize("n_threads, depth", [(2, 2), (2, 3), (2, 5), (3, 4), (3, 5), (4, 7)])
 @pytest.mark.parametrize("params", [{}, {"alpha": 0.01, "batch_size": 9}], ids=str)
 def test_stages_select_for_those_that_have_more_layers(divisions, params, depth, n_threads):
@@ -74,22 +89,24 @@ def test_stages_select_for_those_that_have_more_layers(divisions, params, depth,
     assert model._network.hash_search[:-1] == ["scan"] * depth
 
 
+HASHED = [
+    *({"solver": solver} for solver in SOLVERS),
+    *({"hash_search": search, "alpha": 0.01} for search in ("scan", "cells", "tables")),
+    {"hash_search": "tables", "hash_ranking": "union", "activation": "tanh"},
+]
+
+
+@pytest.mark.parametrize("params", HASHED, ids=str)
+def test_a_thread_that_selects_for_the_other(divisions, params):
+    """Told of updates, it hashes alike."""
+    assert_threads_change_nothing(divisions, (120,), 2, on_digits, **params)
+
+
 @pytest.mark.parametrize(
-    "params",
-    [
-        *({"solver": solver} for solver in SOLVERS),
-        *({"selection": selection} for selection in SELECTIONS),
-        *({"hash_search": search, "alpha": 0.01} for search in ("scan", "cells", "tables")),
-        {"hash_search": "tables", "hash_ranking": "union", "activation": "tanh"},
-    ],
-    ids=str,
+    "params", [*HASHED, *({"selection": selection} for selection in SELECTIONS)], ids=str
 )
-@pytest.mark.parametrize("hidden", [(120, 90), (120,)], ids=["layers", "selection"])
-def test_any_layers(divisions, params, hidden):
-    """With one hidden layer, a thread selects for the other: told of updates, it hashes alike."""
-    if len(hidden) == 1 and params.get("selection", "lsh") != "lsh":
-        return  # no relay
-    assert_threads_change_nothing(divisions, hidden, 2, on_digits, **params)
+def test_any_layers(divisions, params):
+    assert_threads_change_nothing(divisions, (120, 90), 2, on_digits, **params)
 
 
 @pytest.mark.parametrize("n_examples", [1, 7, 8, 9, 33])

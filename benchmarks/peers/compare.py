@@ -17,6 +17,7 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -99,8 +100,10 @@ class Contest:
         return np.array(outcomes).T
 
     def end(self):
+        """Let all go, also where one is gone before."""
         for connection, process in zip(self.connections, self.processes, strict=True):
-            connection.send(None)
+            with suppress(OSError):
+                connection.send(None)
             process.join()
 
 
@@ -111,15 +114,17 @@ def race(args, names, folder, n_rows, seed):
     }
     contest, rng = Contest(names, folder, context), np.random.default_rng(seed)
     outcomes = []
-    for epoch in range(args.epochs):
-        parts = np.array_split(rng.permutation(n_rows), PARTS)
-        outcomes.append([contest.turn(rows) for rows in parts])
-        seconds, accuracies = np.array(outcomes[-1]).transpose(1, 0, 2)
-        print(f"seed {seed}, epoch {epoch + 1}: " + ", ".join(
-            f"{label(*name)} {s:.2f} s {a:.4f}"
-            for name, s, a in zip(names, seconds.sum(axis=0), accuracies[-1], strict=True)
-        ), flush=True)
-    contest.end()
+    try:
+        for epoch in range(args.epochs):
+            parts = np.array_split(rng.permutation(n_rows), PARTS)
+            outcomes.append([contest.turn(rows) for rows in parts])
+            seconds, accuracies = np.array(outcomes[-1]).transpose(1, 0, 2)
+            print(f"seed {seed}, epoch {epoch + 1}: " + ", ".join(
+                f"{label(*name)} {s:.2f} s {a:.4f}"
+                for name, s, a in zip(names, seconds.sum(axis=0), accuracies[-1], strict=True)
+            ), flush=True)
+    finally:
+        contest.end()
     return np.array(outcomes).transpose(2, 0, 1, 3)
 
 

@@ -60,8 +60,7 @@ cdef Py_ssize_t EXACT_TOGETHER = 1 << 23
 #: their activations; gradients (at the top layer the loss's, too); updates.
 STAGES = ("select", "forward", "backward", "update")
 
-
-#: What threads divide in training: a batch's examples, the layers, or batches, each his own.
+#: What threads divide in training: a batch's examples, the layers, or batches, each its own.
 DIVISIONS = ("examples", "layers", "batches")
 
 

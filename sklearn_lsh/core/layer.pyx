@@ -227,9 +227,11 @@ cdef class Layer:
         if buf.move.applied != NULL:
             for t in range(n):
                 buf.move.applied[first + t] = s.rank[t]
-                buf.move.intercept[first + t] = (
-                    self.store.intercepts[ids[t]] + s.rank[t] * buf.input.intercept_input
-                )
+            if buf.move.decay != 1:
+                for t in range(n):
+                    buf.move.intercept[first + t] = (
+                        self.store.intercepts[ids[t]] + s.rank[t] * buf.input.intercept_input
+                    )
             if tell:
                 self.selector.rows_moved(first, n, buf, s)
         return refused

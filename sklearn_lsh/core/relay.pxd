@@ -28,7 +28,6 @@ cdef class Relay:
     cdef Counter *moved             # by which the rows of its lowest layer have moved,
     cdef Counter *done              # and that it needs no more
 
-    cdef int divide(self) except -1
     cdef void run(self, int stage) noexcept nogil
     cdef void await_room(self, Py_ssize_t t) noexcept nogil
     cdef bint next_portion(self, const Batch *batch, Batch *portion) noexcept nogil

@@ -15,7 +15,6 @@ the input each row fell by. The first stage may be nothing but that.
 from libc.stdlib cimport calloc, free
 
 from .counter cimport Counter, raise_to, wait_for
-from .layer cimport Layer
 from .lsh cimport LSHSelector
 from .workspace cimport Example
 
@@ -26,15 +25,42 @@ cdef int32_t LARGEST_PORTION = 8
 cdef int32_t PORTIONS = 4
 
 
-cdef bint hashes(Steps steps, int l):
-    """Whether hash functions find the nodes of layer l."""
-    cdef Layer layer = steps.layers[l]
-    return isinstance(layer.selector, LSHSelector)
+cdef list hashed_layers(Steps steps):
+    """Of each hidden layer, whether hash functions find its nodes."""
+    return [isinstance(layer.selector, LSHSelector) for layer in steps.layers[: steps.n_hidden]]
 
 
 cdef int most_stages(Steps steps):
     """Into how many stages training can be divided."""
-    return steps.n_hidden + hashes(steps, 0)
+    return steps.n_hidden + hashed_layers(steps)[0]
+
+
+def shares(hashed, n_stages):
+    """Hidden layers to the stages: as many to each, or one more to the later ones.
+
+    Where a stage has fewer than the next, it also selects for the lowest of that one's layers.
+
+    Parameters
+    ----------
+    hashed : list of bool
+        Of each hidden layer, whether hash functions find its nodes.
+    n_stages : int
+        As many as layers, or one more: then the first has none.
+
+    Returns
+    -------
+    list of (low, high, told)
+        The layers of each stage, from low on and before high, and whether the stage below selects
+        nodes of the first of them, and is told how they move.
+    """
+    found, n, before = [], n_stages, len(hashed)  # the first stage has none below it
+    if n_stages > len(hashed):
+        found, n, before = [(0, 0, False)], n - 1, 0
+    for stage in range(n):
+        low, high = stage * len(hashed) // n, (stage + 1) * len(hashed) // n
+        found.append((low, high, hashed[low] and before < high - low))
+        before = high - low
+    return found
 
 
 cdef class Relay:
@@ -52,33 +78,16 @@ cdef class Relay:
         self.down = self.up + n_stages
         self.moved = self.down + n_stages
         self.done = self.moved + n_stages
-        self.divide()
+        for stage, (low, high, told) in enumerate(shares(hashed_layers(steps), n_stages)):
+            self.shares[stage].low, self.shares[stage].high = low, high
+            self.shares[stage].told = told
+            if told:
+                self.shares[stage - 1].selects_above = True
+        self.shares[n_stages - 1].high += 1  # the output layer
 
     def __dealloc__(self):
         free(self.up)
         free(self.shares)
-
-    cdef int divide(self) except -1:
-        """Layers to the stages: as many to each, or one more to the later ones.
-
-        Those with less to do also select for the next.
-        """
-        cdef Share *share
-        cdef int n_hidden = self.steps.n_hidden, stage
-        cdef int first = self.n_stages > n_hidden       # the first stage with layers
-        cdef int n = self.n_stages - first
-        for stage in range(first, self.n_stages):
-            share = &self.shares[stage]
-            share.low = (stage - first) * n_hidden // n
-            share.high = (stage - first + 1) * n_hidden // n
-            if stage > 0:
-                share.told = hashes(self.steps, share.low) and (
-                    share.high - share.low
-                    > self.shares[stage - 1].high - self.shares[stage - 1].low
-                )
-                self.shares[stage - 1].selects_above = share.told
-        self.shares[self.n_stages - 1].high += 1  # the output layer
-        return 0
 
     cdef void run(self, int stage) noexcept nogil:
         """All batches of the pass."""

@@ -81,7 +81,7 @@ cdef struct Move:
     real decay
     real intercept_input
     real *applied
-    real *intercept         # without what was applied
+    real *intercept         # without what was applied; where weights shrank
 
 
 # One layer's share of an example, alive from its forward pass to its update.
