@@ -28,7 +28,7 @@ def network_bytes(settings, n_threads=1, batch_size=1):
     total = widest = 0
     share = -(-batch_size // n_threads)
     n_slots = share * n_threads
-    if n_threads > 1 and (len(settings.hidden_layer_sizes) > 1 or settings.hashes(0)):
+    if n_threads > 1 and len(settings.hidden_layer_sizes) + settings.hashes(0) > 1:
         n_slots += 2 * (batch_size - share)  # threads may divide layers
     for index, ((n_out, n_in), store, rule) in enumerate(
         zip(settings.shapes, settings.stores, settings.rules, strict=True)

@@ -177,6 +177,13 @@ def test_a_layer_of_which_all_is_computed_has_no_relay(divisions):
     assert {divided for divided, _ in divisions} == {"examples"}
 
 
+@pytest.mark.parametrize("params", [{}, {"output_active": 20}], ids=str)
+def test_no_hidden_layer_has_no_relay(divisions, params):
+    """Hashed or not, the output layer is no stage."""
+    quick((), n_jobs=2, **params).fit(X, np.arange(len(X)) % 200)
+    assert {divided for divided, _ in divisions} == {"examples"}
+
+
 def test_stages_need_not_be_granted_a_thread_each():
     """A stage that waited for one that never starts would wait for ever."""
     program = (

@@ -31,8 +31,9 @@ cdef list hashed_layers(Steps steps):
 
 
 cdef int most_stages(Steps steps):
-    """Into how many stages training can be divided."""
-    return steps.n_hidden + hashed_layers(steps)[0]
+    """Into how many stages training can be divided; 0 where no layer is hidden."""
+    cdef list hashed = hashed_layers(steps)
+    return len(hashed) + sum(hashed[:1])
 
 
 def shares(hashed, n_stages):
