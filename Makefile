@@ -12,7 +12,8 @@ SOURCES := pyproject.toml setup.py MANIFEST.in \
 	sklearn_lsh/core/*.pxd sklearn_lsh/core/simd/*.[ch]))
 # Tests of the compiled rooms: run once more with bounds checks and assertions on.
 DEBUG_TESTS := $(wildcard $(patsubst %,tests/test_%.py,\
-	kernels rows tables cells hashing selection gradients engine order renewal many_classes))
+	kernels rows tables cells hashing selection gradients engine relay order renewal \
+	many_classes))
 TEST := .venv-test/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
