@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ._network import LONGEST_LIST
+from ._products import products
 from .core.cells import Centroids, cell_scores
 from .core.hashing import MOST_PROBES, Subspace, probe_templates
 
@@ -66,14 +67,15 @@ class Sample:
     spent: int
 
     @classmethod
-    def of(cls, inputs, weights, intercepts, selector):
+    def of(cls, inputs, weights, intercepts, selector, n_threads=1):
         """For the rows of a CSR array, what the selector of a layer is to find."""
         used = np.unique(inputs.indices)
         if 2 * len(used) < weights.shape[1]:
             inputs_used, weights_used = inputs[:, used], weights[:, used]
         else:  # a copy of most of the weights would take longer than what it saves
             inputs_used, weights_used = inputs, weights
-        activations = inputs_used.toarray() @ weights_used.T
+        activations = products(weights_used, inputs_used.toarray().T, n_threads)
+        activations = np.ascontiguousarray(activations.T)
         activations += intercepts  # in place: of a million nodes this is large
         if selector.by_magnitude:
             np.abs(activations, out=activations)

@@ -22,7 +22,7 @@ from .core.tables import CodeScan, HashTables
 from .core.threshold import Threshold, bounds
 from .core.weights import ByFeature, ByInput, ByNode
 
-FORMAT = 9
+FORMAT = 10
 
 # What early stopping returns to, of every layer; nodes say in which order the others are.
 REMEMBERED = ("weights", "intercepts", "threshold", "nodes")

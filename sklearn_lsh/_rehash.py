@@ -21,10 +21,13 @@ RECALL_NODES = 2**21
 RECALL_TOP = 3200  # top nodes that are looked for in all
 # Recall this far below what was wanted and reached calls for a renewal, one that aims to lose
 # less, by the share CAUTION, than is usual. So does recall this far above what the last renewal
-# reached, since it could be had for less.
+# reached, since it could be had for less; and a list this many times as long as the active set,
+# when the network has since seen so many times the examples: nodes of a layer that has learned
+# more are easier to tell apart, which recall does not say.
 DRIFT = 0.01
 SURPLUS = 0.01
 CAUTION = 0.8
+LONG_LIST, AGED = 2, 2
 # Examples between two measurements: doubled where nothing drifted, halved where recall fell,
 # quartered where less recall is aimed for or exact activations are given up, unless renewals
 # would then take more than this share of all multiplications. After a gap of CALM_GAP without a
@@ -89,10 +92,11 @@ class Rehasher:
                 "encode_gap": FIRST_ENCODING,
                 "sort_at": FIRST_SORTING,
                 "only_busy": False,
-                # Per layer: the next look and the gap before it, what renewals aim
-                # for, and what the last one reached.
+                # Per layer: the next look and the gap before it, when the last renewal was,
+                # what renewals aim for, and what the last one reached.
                 "look_at": [0] * len(sizes),
                 "look_gap": [SHORTEST_GAP] * len(sizes),
+                "renewed_at": [0] * len(sizes),
                 "aim": self.aims.copy(),
                 "reached": [0.0] * len(sizes),
                 # Multiplications of a training example, once known.
@@ -235,6 +239,7 @@ class Rehasher:
                 clock["aim"][index], clock["reached"][index] > 0, self.workspaces,
             )
             renewal.run()
+            clock["renewed_at"][index] = self.network.state["n_seen"]
             spent[index] = renewal.multiplications
             if not renewal.hasty:  # or it is done again in any case
                 measured.append(index)
@@ -293,7 +298,17 @@ class Rehasher:
         if found > clock["reached"][index] + SURPLUS or cautious and calm:
             clock["aim"][index] = usual
             return True
-        return False
+        return self._has_aged(index)
+
+    def _has_aged(self, index):
+        """Whether a hidden layer, when it had learned less, needed a long list to find enough."""
+        network = self.network
+        if index == network.engine.n_hidden:
+            return False  # the list is for predictions alone
+        listed = network.state["layers"][index]["hashing"]["short_list"]
+        if listed <= LONG_LIST * network.settings.most_active(index):
+            return False
+        return network.state["n_seen"] >= AGED * self.clock["renewed_at"][index]
 
     def _recall(self, rows, held_out, exact=None):
         """Each layer's share of the exact top nodes that its selection finds, and what

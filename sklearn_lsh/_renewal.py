@@ -12,6 +12,7 @@ from ._calibration import (
     choose_sketching,
     scattered,
 )
+from ._products import products
 from .core.cells import Cells
 
 # An output layer's predictions visit so many times the cells that the wanted recall takes: until
@@ -88,7 +89,7 @@ class Renewal:
 
     def run(self):
         """Do it. An interrupt leaves the hash functions as they were, or as they shall be."""
-        # One thread: results must not depend on the machine's number of cores.
+        # One thread, but in ``products``: results must not depend on the machine's cores.
         # Features near float32's limit may overflow here; such rows rank nothing.
         with threadpool_limits(1), np.errstate(over="ignore", invalid="ignore"):
             self.network.fold()
@@ -107,6 +108,7 @@ class Renewal:
         selector = self.selector
         self.exact = Sample.of(
             self.held_out, self.arrays["weights"], self.arrays["intercepts"], selector,
+            len(self.workspaces),
         )
         self.multiplications += self.exact.spent
 
@@ -154,7 +156,8 @@ class Renewal:
         weights = self.arrays["weights"]
         basis, spent = self.selector.family.basis(self.inputs, length, self.rng)
         # In float32: a mean of doubles would make a copy of all weights in double precision.
-        nodes = weights @ np.column_stack(basis[:2]).astype(np.float32)
+        directions = np.column_stack(basis[:2]).astype(np.float32)
+        nodes = products(weights, directions, len(self.workspaces))
         nodes[:, 0] += self.arrays["intercepts"]
         self.multiplications += spent + nodes.size * weights.shape[1]
         return basis, nodes

@@ -5,6 +5,7 @@ import pytest
 import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import digits, quick
+from scipy.sparse import csr_array
 from scipy.stats import spearmanr
 
 from sklearn_lsh._calibration import choose_cells
@@ -13,7 +14,7 @@ from sklearn_lsh._network import Network, Settings
 from sklearn_lsh._rehash import Rehasher
 from sklearn_lsh.core.hashing import HASH_FAMILIES, probe_templates
 from sklearn_lsh.core.optimizers import SOLVERS
-from sklearn_lsh.core.subspace import principal_subspace
+from sklearn_lsh.core.subspace import MEMORY, principal_subspace
 
 X, Y = digits()
 
@@ -215,32 +216,70 @@ def test_retrieval_theorem(n_bits, n_tables, search):
 # ---- the subspace --------------------------------------------------------------------------
 
 
-def test_principal_directions_are_those_of_the_covariance():
+def spectrum(n, n_features, density, offset):
+    """Rows whose variances fall off, by factors of 1.5."""
     rng = np.random.default_rng(0)
-    sample = rng.standard_normal((256, 30)) * 1.5 ** -np.arange(30) + 3
-    sample = sample.astype(np.float32)
-    mean, directions, variances, seen, spent = principal_subspace(sample, 4, rng)
-    values, vectors = np.linalg.eigh(np.cov(sample.T, bias=True))
-    assert_allclose(mean, sample.mean(axis=0), atol=1e-5)
-    assert_allclose(directions.T @ directions, np.eye(4), atol=1e-5)
-    assert_allclose(variances, values[::-1][:4], rtol=0.02)
-    assert np.linalg.norm(vectors[:, -3:].T @ directions) > 0.99 * np.sqrt(3)
-    assert seen == 256
+    sample = rng.standard_normal((n, n_features)) * 1.5 ** -np.arange(n_features) + offset
+    return (sample * (rng.random(sample.shape) < density)).astype(np.float32)
+
+
+SPECTRA = [
+    (256, 30, 1, 3), (256, 30, 0.1, 0), (1, 1, 1, 0), (40, 90, 1, 0), (40, 90, 1, 1000),
+    (40, 90, 0.2, 0), (40, 40, 0.2, 3), (33, 500, 0.02, 0),
+]
+
+
+@pytest.mark.parametrize("n, n_features, density, offset", SPECTRA)
+def test_principal_directions_are_those_of_the_covariance(n, n_features, density, offset):
+    """Dense and sparse, with fewer and more features than rows, near zero and far from it."""
+    rng = np.random.default_rng(0)
+    sample, rank = spectrum(n, n_features, density, offset), min(4, n_features)
+    mean, directions, variances, seen, spent = principal_subspace(csr_array(sample), rank, rng)
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(sample.T.astype(float), bias=True)))
+    assert_allclose(mean, sample.mean(axis=0, dtype=float), rtol=1e-6, atol=1e-5)
+    assert_allclose(directions.T @ directions, np.eye(rank), atol=1e-5)
+    assert_allclose(variances, values[::-1][:rank], rtol=0.02, atol=1e-12)
+    assert np.linalg.norm(vectors[:, -3:].T @ directions) > 0.99 * np.sqrt(min(3, rank))
+    assert seen == n
     assert spent > 0
 
 
-@pytest.mark.parametrize("sample", [np.zeros((20, 9)), np.ones((1, 9)), np.eye(9)[:3]])
+@pytest.mark.parametrize("n, n_features, density, offset", SPECTRA)
+def test_earlier_directions_count_as_rows(n, n_features, density, offset):
+    """The same rows twice are the rows; earlier ones weigh no more than MEMORY."""
+    rng = np.random.default_rng(0)
+    sample, rank = csr_array(spectrum(n, n_features, density, offset)), min(n_features, 20)
+    once = principal_subspace(sample, rank, rng)
+    twice = principal_subspace(sample, rank, rng, once[:4])
+    assert twice[3] == 2 * n
+    assert_allclose(twice[0], once[0], rtol=1e-12)
+    assert_allclose(twice[2][:3], once[2][:3], rtol=0.02, atol=1e-12)
+    shifted = principal_subspace(sample, rank, rng, (once[0] + 1, *once[1:3], 10**9))
+    share = n / (n + MEMORY)
+    assert_allclose(shifted[0], once[0] + 1 - share, rtol=1e-6, atol=1e-6)
+    # The means differ by 1 in every feature: that, too, is variance.
+    total = once[2].sum() + share * (1 - share) * n_features
+    if rank == n_features:
+        assert_allclose(shifted[2].sum(), total, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [np.zeros((20, 9)), np.ones((1, 9)), np.eye(9)[:3], np.full((30, 9), 0.1),
+     np.full((4, 9), 7.7)],
+)
 def test_too_little_data_is_filled_up_with_random_directions(sample):
-    found = principal_subspace(sample.astype(np.float32), 5, np.random.default_rng(0))
+    found = principal_subspace(csr_array(sample.astype(np.float32)), 5, np.random.default_rng(0))
     assert found[1].shape == (9, 5)
-    assert_allclose(found[1].T @ found[1], np.eye(5), atol=1e-4)
-    assert np.isfinite(found[2]).all()
+    assert_allclose(found[1].T @ found[1], np.eye(5), atol=1e-6)
+    assert_allclose(found[2].sum(), np.var(sample, axis=0).sum(), rtol=1e-6, atol=1e-8)
 
 
 def test_samples_add_up():
     """Two halves give the mean and nearly the directions of the whole."""
     rng = np.random.default_rng(0)
     data = (rng.standard_normal((256, 40)) * 1.5 ** -np.arange(40)).astype(np.float32)
+    data = csr_array(data)
     first = principal_subspace(data[:128], 5, rng)
     mean, directions, variances, seen, _ = principal_subspace(data[128:], 5, rng, first[:4])
     whole = principal_subspace(data, 5, rng)

@@ -154,7 +154,7 @@ def test_many_outputs_start_from_the_shares_of_the_classes(monkeypatch, output_a
 
 
 @pytest.mark.parametrize(
-    "limit, values", [("training_visits", (0.01, 0.5, 1.0)), ("training_list", (1, 20, 40))]
+    "limit, values", [("training_visits", (0.01, 0.5, 1.0)), ("training_list", (1, 10, 80))]
 )
 def test_training_looks_at_less_than_prediction(limit, values):
     """One network, one batch, and nothing else due: only what is visited or computed differs."""

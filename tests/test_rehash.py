@@ -12,11 +12,13 @@ from sklearn_lsh import _rehash
 from sklearn_lsh._calibration import RECALL
 from sklearn_lsh._data import as_rows
 from sklearn_lsh._rehash import (
+    AGED,
     BUDGET,
     CALM_GAP,
     CALM_GAPS,
     CAUTION,
     DRIFT,
+    LONG_LIST,
     LONGEST_GAP,
     SHORTEST_GAP,
     SURPLUS,
@@ -35,6 +37,10 @@ class Course:
         params = {"hash_search": "scan", "max_iter": 1, **params}
         self.network = quick(sizes, **params).fit(X, Y)._network
         self.network.state.pop("rehash")
+        for arrays, n_active in zip(
+            self.network.state["layers"], self.network.settings.n_active, strict=True
+        ):
+            arrays.get("hashing", {})["short_list"] = n_active  # none calls for a renewal
         self.rehasher = Rehasher(self.network, self.network.engine.workspaces(1))
         self.clock, self.renewed = self.network.state["rehash"], []
         monkeypatch.setattr(_rehash, "Renewal", self.renewal)
@@ -137,6 +143,30 @@ def test_looks_at_very_many_classes_are_rare_but_for_the_first(
         course.network.state["n_seen"] = seen
         assert course.rehasher._gaps(1)[0] == gap
     assert course.rehasher._gaps(0)[0] == SHORTEST_GAP
+
+
+@pytest.mark.parametrize("longer, earlier, renewed", [(1, 0, [0]), (0, 0, []), (1, 1, [])])
+def test_long_lists_of_layers_that_have_learned_more(monkeypatch, longer, earlier, renewed):
+    """Though recall holds: a shorter one may do by now. Aims stay as they are."""
+    course = Course(monkeypatch)
+    course.measure(0.8)
+    aim, at = course.clock["aim"][0], course.clock["look_at"][0]
+    listed = LONG_LIST * course.network.settings.most_active(0) + longer
+    course.network.state["layers"][0]["hashing"]["short_list"] = listed
+    course.clock["renewed_at"] = [at // AGED + earlier]
+    assert course.measure(0.97) == renewed
+    assert course.clock["renewed_at"] == ([at] if renewed else [at // AGED + earlier])
+    assert course.clock["aim"] == [aim]
+
+
+def test_the_list_of_an_output_layer_may_be_long():
+    """It is for predictions alone."""
+    network = quick(hash_search="scan", output_active=4, max_iter=1).fit(X, Y)._network
+    for layer in network.state["layers"]:
+        layer["hashing"]["short_list"] = len(layer["intercepts"])
+    rehasher = Rehasher(network, network.engine.workspaces(1))
+    assert rehasher.hashed == [0, 1]
+    assert [rehasher._has_aged(index) for index in (0, 1)] == [True, False]
 
 
 def test_only_the_layers_that_drifted_are_renewed(monkeypatch):

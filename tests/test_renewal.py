@@ -80,12 +80,12 @@ def test_a_shock_is_noticed_and_mended(search, shock):
     drifted = active_set_recall(estimator, x) < np.array(clock["reached"]) - 2 * DRIFT
     assert drifted.any()
     before = [hashed(estimator, index)[1]["family"] for index in (0, 1)]
-    due_now(estimator, look_gap=[8192, 8192])
+    due_now(estimator, look_gap=[16384, 16384])
     # With next to no learning, all recall that comes back is the renewal's.
     estimator.set_params(learning_rate_init=1e-6).partial_fit(x, Y)
     for index in np.flatnonzero(drifted):
         assert hashed(estimator, index)[1]["family"] is not before[index]
-        assert 4096 <= clock["look_gap"][index] < 8192
+        assert 8192 <= clock["look_gap"][index] < 16384
     assert active_set_recall(estimator, x).min() > 0.85
     assert_in_step(estimator)
 
