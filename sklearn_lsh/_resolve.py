@@ -184,4 +184,6 @@ def resolve_threads(n_jobs):
         return 1
     # In joblib's workers, under threadpoolctl's limits or OMP_NUM_THREADS, OpenMP knows of less.
     limit = max_threads()
-    return threads if limit >= cpu_count() else min(threads, limit)
+    if threads <= limit:  # no need to count processors, which may take longer than a prediction
+        return threads
+    return threads if limit >= cpu_count() else limit
