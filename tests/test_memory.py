@@ -1,0 +1,39 @@
+"""What cannot fit into memory is refused in advance."""
+
+import numpy as np
+import pytest
+from problems import N_FEATURES, documents, wide
+from scipy.sparse import csr_array
+
+from sklearn_lsh import LSHMLPClassifier, _memory
+from sklearn_lsh._memory import network_bytes
+
+X, Y = documents()
+
+
+def test_what_cannot_fit_is_refused_in_advance(monkeypatch):
+    monkeypatch.setattr(_memory, "available_bytes", lambda: 2**27)
+    big = LSHMLPClassifier((4000,), output_active=100)
+    with pytest.raises(MemoryError, match="300 outputs would take .* bytes"):
+        big.set_params(hidden_layer_sizes=(200_000,)).fit(X, Y)
+    assert not hasattr(big, "classes_")
+    estimator = wide(max_iter=1).fit(X, Y)
+    many = csr_array((100_000, N_FEATURES), dtype=np.float32)
+    with pytest.raises(MemoryError, match="probabilities of 300 classes for 100000 rows"):
+        estimator.predict_proba(many)
+    assert estimator.predict_topk(many, 1)[0].shape == (100_000, 1)
+
+
+def test_memory_is_what_the_formula_says():
+    """At 10^5 classes, by the arrays that NumPy allocates."""
+    import tracemalloc
+
+    n_classes = 100_000
+    rows, y = documents(2000, n_classes=n_classes, n_features=20_000)
+    estimator = LSHMLPClassifier((64,), active_fraction=1.0, output_active=50, random_state=0)
+    tracemalloc.start()
+    estimator.partial_fit(rows, y, classes=np.arange(n_classes))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    stated = network_bytes(estimator._network.settings, 1, 32)
+    assert 0.4 * stated < peak < 1.3 * stated
