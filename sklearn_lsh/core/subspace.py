@@ -82,9 +82,9 @@ def of_few_features(rows, rank, rng):
     """
     sample, mean, scale, kept = rows
     sample = sample.toarray() if issparse(sample) else sample
-    rows = np.vstack([scale * (sample - mean), kept])
-    directions, variances, spent = leading(rows.T @ rows, mean @ mean, rank, rng)
-    return directions, variances, spent + rows.size * rows.shape[1]
+    stacked = np.vstack([scale * (sample - mean), kept])
+    directions, variances, spent = leading(stacked.T @ stacked, mean @ mean, rank, rng)
+    return directions, variances, spent + stacked.size * stacked.shape[1]
 
 
 def of_few_rows(rows, rank, rng):
