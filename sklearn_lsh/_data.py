@@ -56,22 +56,30 @@ class Profile(NamedTuple):
         Non-zeros of a typical row if the data are wide and sparse, otherwise infinite.
     squared_norm : float or None
         Of a typical row, under the same condition.
+    chosen : ndarray of int64
+        The rows that were looked at.
+    sample : CSR array
+        Those rows.
     """
 
     mean: np.ndarray | None
     entries: float
     squared_norm: float | None
+    chosen: np.ndarray
+    sample: csr_array
 
 
 def profile(rows):
     """The ``Profile`` of some rows."""
     chosen = np.unique(np.linspace(0, rows.n_rows - 1, SAMPLED_ROWS).astype(np.int64))
     indptr, indices, data = rows.sample(chosen)
+    sample = csr_array((data, indices, indptr), shape=(len(chosen), rows.n_features))
     entries = indptr[-1] / len(chosen)
     if entries >= CENTRED_DENSITY * rows.n_features:
         mean = np.bincount(indices, data, rows.n_features) / len(chosen)
         mean = mean.astype(np.float32) if np.abs(mean).max() < LARGEST_MEAN else None
-        return Profile(mean, np.inf, None)
+        return Profile(mean, np.inf, None, chosen, sample)
     if rows.n_features < WIDE:
-        return Profile(None, np.inf, None)
-    return Profile(None, entries, float(np.square(data, dtype=np.float64).sum() / len(chosen)))
+        return Profile(None, np.inf, None, chosen, sample)
+    squared_norm = float(np.square(data, dtype=np.float64).sum() / len(chosen))
+    return Profile(None, entries, squared_norm, chosen, sample)

@@ -106,6 +106,13 @@ class Labels:
             weights = np.asarray(weights, np.float32)
         return Targets(indptr, indices, weights)
 
+    def indicator(self, y, rows):
+        """What the outputs should be for some of the rows of y: (n, n_outputs), zeros and ones."""
+        indptr, indices = self.encode(y)
+        shape = (len(indptr) - 1, self.n_outputs)
+        ones = np.ones(len(indices), np.float32)
+        return csr_array((ones, indices, indptr), shape=shape)[rows].toarray()
+
     def class_weights(self, y, class_weight, indptr, indices):
         """A weight for each example: its class's, or the mean of its labels'."""
         if not self.multilabel:

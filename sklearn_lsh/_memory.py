@@ -5,6 +5,7 @@ from math import prod
 from pathlib import Path
 
 from .core.hashing import Subspace
+from .core.optimizers import SOLVERS
 
 # Numbers that a layer keeps for a node in one slot of a workspace, and for all slots of a thread.
 SLOT_NUMBERS = 9
@@ -41,7 +42,10 @@ def network_bytes(settings, n_threads=1, batch_size=1):
             total += n_out * (3 * 4 * max(Subspace.lengths) + 16 * tables)
         total += 4 * SLOT_NUMBERS * n_slots * settings.most_listed(index)
         widest = max(widest, n_out)
-    return total + 4 * THREAD_NUMBERS * n_threads * widest + 8 * n_slots * settings.n_features
+    # A row, and what updates see of it.
+    row_bytes = 8 if settings.by_input[0] or not SOLVERS[settings.solver].centres else 12
+    total += n_slots * row_bytes * settings.n_features
+    return total + 4 * THREAD_NUMBERS * n_threads * widest
 
 
 def available_bytes():

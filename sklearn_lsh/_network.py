@@ -21,8 +21,9 @@ from .core.selection import SELECTIONS, AllNodes, WinnerTakeAll
 from .core.tables import CodeScan, HashTables
 from .core.threshold import Threshold, bounds
 from .core.weights import ByFeature, ByInput, ByNode
+from .core.whitening import Whitening
 
-FORMAT = 10
+FORMAT = 11
 
 # What early stopping returns to, of every layer; nodes say in which order the others are.
 REMEMBERED = ("weights", "intercepts", "threshold", "nodes")
@@ -56,6 +57,8 @@ CROWDED = 16
 RARE, RARE_PART = 1 / 2000, 0.1
 # Weights drawn in one go: an even number, or the generator would drop half a word.
 DRAWN_TOGETHER = 2**16
+# Nodes whose first weights are whitened in one go.
+WHITENED_TOGETHER = 2**12
 
 
 @dataclass(frozen=True)
@@ -176,10 +179,12 @@ class Network:
         self.settings = Settings(**state["settings"])
         self.inference = "auto"
         self.rates = {"learning_rate": 0.0, "momentum": 0.0, "alpha": 0.0}
+        #: Multiplications that making it took, until they are counted.
+        self.spent = 0
         self._assemble()
 
     @classmethod
-    def create(cls, settings, seed, mean=None, squared_norm=None, prior=None):
+    def create(cls, settings, seed, mean=None, squared_norm=None, prior=None, whitening=None):
         """A network with random weights (Glorot and Bengio 2010, as ``MLPClassifier``).
 
         Parameters
@@ -192,6 +197,8 @@ class Network:
             The mean squared norm of wide sparse input. The fan-in says nothing then.
         prior : ndarray of shape (n_outputs,), or None
             Intercepts that an output layer of many classes starts with.
+        whitening : dict of ndarray, or None
+            Of the first layer's input, see ``Whitening``; its mean takes the place of ``mean``.
         """
         rng = np.random.default_rng([seed, 0])
         factor = 2.0 if settings.activation == "logistic" else 6.0
@@ -218,8 +225,12 @@ class Network:
                     "used": np.zeros(n_out, np.uint8),
                 }
             )
-        if mean is not None:
+        if whitening is not None:
+            layers[0]["whitening"], mean = whitening, whitening["mean"]
+            _whiten(layers[0]["weights"], whitening)
+        elif mean is not None:
             layers[0]["mean"] = mean
+        if mean is not None:
             # Nodes start at zero for the mean input, as they do in a standardised network.
             layers[0]["intercepts"] -= np.einsum("ij,j->i", layers[0]["weights"], mean)
         if settings.has_many_outputs and prior is not None:
@@ -268,9 +279,11 @@ class Network:
                 )
             activation = "identity" if is_output else settings.activation
             optimizer = settings.rules[index](store, arrays["optimizer"])
+            whitening = Whitening(arrays["whitening"]) if "whitening" in arrays else None
             layers.append(
                 Layer(
-                    store, selector, optimizer, activation, arrays["used"], arrays.get("visits")
+                    store, selector, optimizer, activation, arrays["used"], arrays.get("visits"),
+                    whitening,
                 )
             )
         self.engine = Engine(layers, LOSSES[settings.loss](), settings.has_many_outputs)
@@ -488,6 +501,16 @@ def _draw(array, bound, rng):
         rng.random(out=piece, dtype=np.float32)
         piece -= np.float32(0.5)
         piece *= np.float32(2 * bound)
+
+
+def _whiten(weights, whitening):
+    """From weights for the whitened input to those for the input itself, in place."""
+    directions = whitening["directions"]
+    taken = 1 - np.sqrt(1 - whitening["reduction"])
+    for start in range(0, len(weights), WHITENED_TOGETHER):
+        rows = weights[start : start + WHITENED_TOGETHER]
+        rows -= ((rows @ directions.T) * taken) @ directions
+        rows *= np.sqrt(whitening["gain"])
 
 
 def _new_hashing(settings, index, rng):

@@ -64,13 +64,13 @@ class Rehasher:
     Attributes
     ----------
     multiplications : int
-        Spent on renewals so far; the rest is counted in the workspaces.
+        Spent on making the network and on renewals; the rest is counted in the workspaces.
     """
 
     def __init__(self, network, workspaces):
         self.network = network
         self.workspaces = workspaces
-        self.multiplications = 0
+        self.multiplications, network.spent = network.spent, 0
         # Hidden layers, and the output layer if it is hashed.
         n_hidden = network.engine.n_hidden
         sizes = [n_out for n_out, _ in network.settings.shapes][: network.engine.n_hashed]

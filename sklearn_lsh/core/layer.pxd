@@ -2,6 +2,7 @@ from .optimizers cimport Optimizer
 from .selection cimport Selector
 from .types cimport LayerBuffers, Scratch, SparseVec, int32_t, real
 from .weights cimport WeightStore
+from .whitening cimport Whitening
 
 cpdef enum Activation:
     IDENTITY, RELU, TANH, LOGISTIC
@@ -13,6 +14,7 @@ cdef class Layer:
     cdef Selector inference_selector
     cdef str inference_kind
     cdef readonly Optimizer optimizer
+    cdef readonly Whitening whitening   # None: updates are along the input
     cdef Activation activation
     cdef object arrays
     cdef unsigned char *used            # (n_out,): active at least once since cleared
@@ -33,7 +35,7 @@ cdef class Layer:
         self, LayerBuffers *buf, SparseVec *x, LayerBuffers *below, Scratch *s
     ) noexcept nogil
     cdef void through_activation(self, LayerBuffers *buf) noexcept nogil
-    cdef void describe(self, SparseVec *x, LayerBuffers *buf) noexcept nogil
+    cdef void describe(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil
     cdef int32_t n_units(self) noexcept nogil
     cdef int32_t units_together(self, int n_owners) noexcept nogil
     cdef int32_t update(

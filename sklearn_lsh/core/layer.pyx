@@ -7,6 +7,7 @@ from .optimizers cimport Optimizer
 from .selection cimport AllNodes, Selector, WinnerTakeAll
 from .types cimport LayerBuffers, Scratch, SparseVec, borrow, int32_t, int64_t, ints, real
 from .weights cimport WeightStore
+from .whitening cimport Whitening
 
 ACTIVATIONS = {
     "identity": Activation.IDENTITY,
@@ -37,11 +38,13 @@ cdef class Layer:
         Set to 1 where a node was active in training.
     visits : ndarray of shape (n_out,), int32, or None
         Counts the updates of each node.
+    whitening : Whitening or None
+        Of the layer's input; the store has no mean then.
     """
 
     def __init__(
         self, WeightStore store, Selector selector, Optimizer optimizer, activation, used,
-        visits=None,
+        visits=None, Whitening whitening=None,
     ):
         self.store = store
         self.selector = selector
@@ -51,6 +54,9 @@ cdef class Layer:
         self.arrays = (used, visits)
         self.used = <unsigned char *> borrow(used, "u1")
         self.visits = NULL if visits is None else ints(visits)
+        self.whitening = whitening
+        if whitening is not None:
+            selector.heed(whitening)
 
     @property
     def inference(self):
@@ -181,12 +187,15 @@ cdef class Layer:
                 a = buf.out.val[t]
                 buf.delta[t] *= a * (1 - a)
 
-    cdef void describe(self, SparseVec *x, LayerBuffers *buf) noexcept nogil:
+    cdef void describe(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
         """Prepare the updates of rows with the input x."""
+        buf.move.centred, buf.move.gain = self.optimizer.is_centred(), 1
         self.optimizer.describe(x, &buf.input)
+        if self.whitening is not None:
+            s.multiplications += self.whitening.whiten(x, &buf.input)
+            buf.move.centred, buf.move.gain = True, self.whitening.gain
         buf.move.linear = self.optimizer.is_linear()
         buf.move.decay = 1 - self.optimizer.learning_rate * self.optimizer.alpha
-        buf.move.centred = self.optimizer.is_centred()
         buf.move.intercept_input = buf.input.intercept_input
         if self.optimizer.is_by_feature():
             self.optimizer.weigh(buf.delta, buf.out.n, &buf.input)

@@ -22,11 +22,14 @@ cdef class LSHSelector(Selector):
     cdef readonly int32_t most_listed   # what renewals may make of it at most
     cdef readonly bint exhaustive       # every node is a candidate: nothing to hash
     cdef real *sketches                 # (n_nodes, family.dim), or as cells arrange them
-    cdef object sketch_of_mean
+    cdef object frame
     cdef real *mean_sketch              # (family.dim,): of the mean input of a centred layer
+    cdef real *along_sketches           # (n_along, family.dim): of the whitened directions
+    cdef int32_t n_along
     cdef unsigned char *dirty           # (n_nodes,): 1 code is stale, 2 the sketch too
 
     cdef real* sketch_of(self, int32_t j) noexcept nogil
+    cdef void learn_frame(self, real *mean, real *directions, int32_t n)
     cdef int32_t search_cells(self, Scratch *s) noexcept nogil
     cdef int32_t candidates(self, LayerBuffers *buf, Scratch *s) noexcept nogil
     cdef void refresh_sketch(self, int32_t j, Scratch *s) noexcept nogil

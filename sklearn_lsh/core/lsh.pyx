@@ -17,6 +17,7 @@ from .types cimport (
     mix, real, reals, rng_below, rng_uniform, uint64_t,
 )
 from .weights cimport ByNode
+from .whitening cimport Whitening
 
 from .selection import SELECTIONS
 
@@ -50,7 +51,6 @@ cdef class LSHSelector(Selector):
         self, ByNode store, n_active, by_magnitude,
         HashFamily family, CodeIndex index, Probing probing, Ranking ranking, arrays,
     ):
-        cdef SparseVec mean
         Selector.__init__(self, store, n_active, by_magnitude)
         self.rows = store
         self.family = family
@@ -64,12 +64,9 @@ cdef class LSHSelector(Selector):
         self.arrays = arrays
         self.sketches = reals(arrays["sketches"])
         self.dirty = <unsigned char *> borrow(arrays["dirty"], "u1")
-        self.mean_sketch = NULL
+        self.mean_sketch, self.n_along = NULL, 0
         if store.mean != NULL:
-            self.sketch_of_mean = np.zeros(family.dim, np.float32)
-            self.mean_sketch = reals(self.sketch_of_mean)
-            mean.idx, mean.val, mean.n = NULL, store.mean, store.n_in
-            family.sketch(&mean, 0, self.mean_sketch)
+            self.learn_frame(store.mean, NULL, 0)
         self.short_list = arrays["short_list"]
         self.most_listed = arrays["most_listed"]
         self.n_explored = arrays["n_explored"]
@@ -77,6 +74,22 @@ cdef class LSHSelector(Selector):
         self.training_list = min(self.short_list, arrays["training_list"])
         covered = n_active if ranking.needs_codes else self.short_list
         self.exhaustive = covered >= self.n_nodes
+
+    def heed(self, whitening):
+        cdef Whitening w = whitening
+        self.learn_frame(w.mean, w.directions, w.n_directions)
+
+    cdef void learn_frame(self, real *mean, real *directions, int32_t n):
+        """Sketch what updates subtract of the input: its mean, and n directions."""
+        cdef SparseVec v
+        cdef int32_t k, n_in = self.store.n_in, dim = self.family.dim
+        self.frame = np.zeros((1 + n, dim), np.float32)
+        self.mean_sketch = reals(self.frame)
+        self.along_sketches, self.n_along = self.mean_sketch + dim, n
+        v.idx, v.n = NULL, n_in
+        for k in range(1 + n):
+            v.val = mean if k == 0 else directions + <Py_ssize_t> (k - 1) * n_in
+            self.family.sketch(&v, 0, self.mean_sketch + k * dim)
 
     @property
     def aims(self):
@@ -192,9 +205,15 @@ cdef class LSHSelector(Selector):
         if move.linear and move.centred:
             direction = s.query
             for i in range(dim):
-                direction[i] = buf.sketch[i] - self.mean_sketch[i] + (
-                    (move.intercept_input - 1) * self.family.intercept_row[i]
+                direction[i] = move.gain * (buf.sketch[i] - self.mean_sketch[i]) + (
+                    (move.intercept_input - move.gain) * self.family.intercept_row[i]
                 )
+            for t in range(self.n_along):
+                kernels.axpy(
+                    -move.gain * buf.input.along[t], NULL,
+                    self.along_sketches + <Py_ssize_t> t * dim, dim, direction,
+                )
+            s.multiplications += self.n_along * dim
         for t in range(first, first + n):
             CHECK(0 <= ids[t] < self.n_nodes, "node index")
             # A row that was refused did not decay either.

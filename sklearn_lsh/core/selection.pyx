@@ -51,6 +51,9 @@ cdef class Selector:
         """Keep of the candidates those to be active, given the activations of all."""
         pass
 
+    def heed(self, whitening):
+        """Told before training that rows will move along the whitened input."""
+
     cdef void rows_moved(
         self, int32_t first, int32_t n, LayerBuffers *buf, Scratch *s
     ) noexcept nogil:

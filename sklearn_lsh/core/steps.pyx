@@ -178,7 +178,7 @@ cdef class Steps:
         cdef LayerBuffers *below
         if not e.waits:
             return
-        (<Layer> self.layer_pointers[l]).describe(self.input_of(l, e), &e.layers[l])
+        (<Layer> self.layer_pointers[l]).describe(self.input_of(l, e), &e.layers[l], s)
         if l > 0:
             below = &e.layers[l - 1]
             (<Layer> self.layer_pointers[l]).pull_back(&e.layers[l], &below.out, below, s)

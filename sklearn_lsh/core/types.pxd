@@ -63,8 +63,12 @@ cdef struct ActiveSet:
 
 
 # The input of an update, with what every row's step needs to know of it.
+# Of a whitened layer, x is whitened, and along has the multiples of the directions that were
+# subtracted; otherwise there is no room for them.
 cdef struct Input:
     SparseVec *x
+    SparseVec whitened
+    real *along
     real largest        # no magnitude of it, or of the intercept's input, is larger
     real intercept_input
     real squared_norm   # the intercept's input included; of the centred input where it counts
@@ -75,9 +79,11 @@ cdef struct Input:
 # How an update moved the rows of a layer, for its selector. Linear: weights shrank by the factor
 # decay, then the row of the layer's t-th output fell, with its intercept, by applied[t] * [input,
 # intercept_input], the mean input subtracted from the input if centred. NULL where none asks.
+# Of a whitened layer the input is what is left when along has been subtracted, too, times gain.
 cdef struct Move:
     bint linear
     bint centred
+    real gain
     real decay
     real intercept_input
     real *applied

@@ -1,5 +1,6 @@
+from .layer cimport Layer
 from .rows cimport RowBuffer
-from .types cimport LayerBuffers, Scratch, int32_t, int64_t, uint64_t
+from .types cimport Input, LayerBuffers, Scratch, int32_t, int64_t, uint64_t
 
 
 # One example on its way through the network, from its input to its update.
@@ -49,3 +50,4 @@ cdef class Workspace:
     cdef Py_ssize_t n_listed            # how many outputs there is room for in a slot
     cdef size_t lay_out(self, char *base, object layers, Py_ssize_t n_slots) except 0
     cdef void lay_out_example(self, Example *example, Arena *arena, object layers)
+    cdef void lay_out_whitened(self, Input *u, Layer layer, Arena *arena)

@@ -8,7 +8,7 @@ from libc.stdlib cimport calloc, free
 from .kernels cimport RUN, SORT_WORDS
 from .layer cimport Layer
 from .lsh cimport LSHSelector
-from .types cimport LayerBuffers, RunBuffer, int32_t, int64_t, real, uint64_t
+from .types cimport Input, LayerBuffers, RunBuffer, int32_t, int64_t, real, uint64_t
 
 from .hashing import MOST_PROBES, Subspace
 
@@ -129,6 +129,14 @@ cdef class Workspace:
                 buf.move.applied = <real *> take(arena, n, sizeof(real))
                 buf.move.intercept = <real *> take(arena, n, sizeof(real))
             buf.sketch = <real *> take(arena, sketch, sizeof(real))
+            if layer.whitening is not None:
+                self.lay_out_whitened(&buf.input, layer, arena)
+
+    cdef void lay_out_whitened(self, Input *u, Layer layer, Arena *arena):
+        """Room for an input as updates see it, dense."""
+        u.whitened.idx, u.whitened.n, u.whitened.n_runs = NULL, layer.store.n_in, 0
+        u.whitened.val = <real *> take(arena, layer.store.n_in, sizeof(real))
+        u.along = <real *> take(arena, layer.whitening.n_directions, sizeof(real))
 
 
 cdef void make_room(RunBuffer *runs, size_t width, Arena *arena):

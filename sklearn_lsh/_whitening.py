@@ -1,0 +1,182 @@
+"""Which principal directions of the input a first layer sees reduced: partial whitening.
+
+Neighbouring pixels are nearly equal, so a few directions hold most of the variance of images, and
+say little about their classes. They decide which nodes are active and drown in every update what
+the other directions say. Where that is so it pays to train as if the leading directions had no
+more variance than the one that follows (see core/whitening.pyx); where the classes lie in the
+leading directions, as in most tables of features, it harms (Wadia et al. 2021, "Whitening and
+second order optimization both make information about the dataset unusable during training").
+
+What helps is found out before training: by regression with the kernel that a wide network has,
+on some rows, for each number of directions. The more rows there are, the more directions it pays
+to reduce, so errors are extrapolated to all rows.
+"""
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from .core.subspace import principal_subspace
+
+# Numbers of directions that "auto" chooses from. More cost more than they gain.
+CANDIDATES = (0, 4, 16)
+# The least number is taken unless the error falls below this share of its error: whitened updates
+# write to all weights of a row, not to those of the input's non-zeros alone.
+WORTH = 0.95
+# Fewer rows say too little; more features, and outputs, take too long.
+FEWEST_ROWS, MOST_FEATURES, MOST_OUTPUTS = 512, 4096, 1000
+HELD_OUT = 1 / 4
+# Of the kernel's diagonal. The choice hardly depends on it.
+RIDGE = 0.01
+# The squared intercept's input, relative to that of the rest.
+INTERCEPT = 0.1
+# Errors are taken to fall as a power of the number of rows, for so many doublings.
+MOST_DOUBLINGS = 2
+
+
+def worth_asking(settings, n_rows):
+    """Whether "auto" is to choose for such a network and so many rows, or takes 0."""
+    return (
+        len(settings.hidden_layer_sizes) > 0
+        and n_rows >= FEWEST_ROWS
+        and settings.n_features <= MOST_FEATURES
+        and settings.n_outputs <= MOST_OUTPUTS
+    )
+
+
+def choose_whitening(sample, targets, n_rows, n_whitened, rng):
+    """The arrays of a ``Whitening``, or None where there is to be none.
+
+    Parameters
+    ----------
+    sample : CSR array of shape (n, n_features)
+        Rows of the data.
+    targets : ndarray of shape (n, n_outputs), or None
+        Theirs, 0 or 1. Needed if n_whitened is "auto".
+    n_rows : int
+        How many the data have.
+    n_whitened : int or "auto"
+        Directions to reduce.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    arrays : dict of ndarray or None
+    multiplications : int
+        Spent on it.
+    """
+    n, n_features = sample.shape
+    candidates = CANDIDATES if n_whitened == "auto" else (n_whitened,)
+    mean, directions, variances, _, spent = principal_subspace(
+        sample, min(max(candidates) + 1, n_features), rng
+    )
+    centred = sample.toarray() - mean
+    total = np.square(centred).sum() / n
+    if not 0 < total < np.inf:
+        return None, spent
+    found = [Reduction(variances, total / n_features, k) for k in candidates]
+    chosen = found[0]
+    if n_whitened == "auto":
+        order = rng.permutation(n)
+        # In single precision, in which squares might overflow but for the scale.
+        rows = (centred[order] / np.sqrt(total)).astype(np.float32)
+        along = rows @ directions.astype(np.float32)
+        errors = extrapolated_errors(rows, along, targets[order], n_rows, found)
+        best = int(np.argmin(errors))
+        chosen = found[best] if errors[best] < WORTH * errors[0] else found[0]
+        spent += n * n * n_features + len(found) * (n * n * max(candidates) + n**3 // 10)
+    k = chosen.n_directions
+    if k == 0:
+        return None, spent
+    arrays = {
+        "mean": mean,
+        "directions": np.ascontiguousarray(directions[:, :k].T),
+        "reduction": chosen.shares,
+        # What is left has the variance of what there was, so that a learning rate fits both.
+        "gain": np.array([total / (total - chosen.shares @ variances[:k])]),
+    }
+    return {name: array.astype(np.float32) for name, array in arrays.items()}, spent
+
+
+class Reduction:
+    """The share of their variances that the leading directions lose.
+
+    No direction falls below the mean variance: those that follow may be next to nothing.
+    """
+
+    def __init__(self, variances, mean_variance, n_directions):
+        following = variances[n_directions] if n_directions < len(variances) else 0
+        leading = variances[:n_directions]
+        bound = max(following, mean_variance)
+        self.shares = (1 - bound / leading[leading > bound]).astype(np.float32)
+        self.n_directions = len(self.shares)
+
+
+def extrapolated_errors(rows, along, targets, n_rows, reductions):
+    """What a wide network would leave of the targets' variance, for each reduction.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, n_features)
+        Centred, in random order.
+    along : ndarray of shape (n, n_directions)
+        Their coordinates along the principal directions.
+    targets : ndarray of shape (n, n_outputs)
+    n_rows : int
+        Errors are those that training on so many rows would have.
+    reductions : list of Reduction
+
+    Returns
+    -------
+    errors : list of float
+    """
+    n_train = len(rows) - int(HELD_OUT * len(rows))
+    targets = targets - targets.mean(axis=0)
+    products = rows @ rows[:n_train].T
+    norms = np.square(rows).sum(axis=1)
+    doublings = min(MOST_DOUBLINGS, max(0, np.log2(n_rows / n_train)))
+    errors = []
+    for reduction in reductions:
+        here = along[:, : reduction.n_directions]
+        reduced = here * reduction.shares
+        kernel = network_kernel(
+            products - reduced @ here[:n_train].T, norms - (reduced * here).sum(axis=1)
+        )
+        half, whole = (held_out_error(kernel, targets, k, n_train) for k in (n_train // 2, n_train))
+        errors.append(whole * min(1, whole / half) ** doublings if half > 0 else 0)
+    return errors
+
+
+def network_kernel(products, norms):
+    """Neural tangent kernel of a wide network with one hidden layer of relu nodes.
+
+    Of Jacot, Gabriel and Hongler 2018, in the closed form that follows from Cho and Saul 2009.
+
+    Parameters
+    ----------
+    products : ndarray of shape (n, m)
+        Of n rows with the first m of them.
+    norms : ndarray of shape (n,)
+        Squared norms.
+
+    Returns
+    -------
+    kernel : ndarray of shape (n, m)
+        Of the rows' precision.
+    """
+    scale = norms.mean()
+    lengths = np.sqrt(np.maximum(norms / scale, 0) + INTERCEPT)
+    lengths = lengths[:, None] * lengths[: products.shape[1]]
+    cosines = np.clip((products / scale + INTERCEPT) / lengths, -1, 1)
+    turned = np.pi - np.arccos(cosines)
+    return lengths * (np.sqrt(1 - cosines * cosines) + 2 * cosines * turned) / (2 * np.pi)
+
+
+def held_out_error(kernel, targets, n_used, n_train):
+    """Squared error of kernel ridge regression on the rows from n_train on, relative.
+
+    Learned from the first n_used rows.
+    """
+    own = kernel[:n_used, :n_used] + RIDGE * np.diag(np.diagonal(kernel[:n_used, :n_used]))
+    weights = cho_solve(cho_factor(own, check_finite=False), targets[:n_used])
+    left = targets[n_train:] - kernel[n_train:, :n_used] @ weights
+    return np.square(left).sum() / max(np.square(targets[n_train:]).sum(), 1e-30)

@@ -1,0 +1,13 @@
+from .types cimport Input, SparseVec, int32_t, real
+
+
+cdef class Whitening:
+    cdef readonly int32_t n_in
+    cdef readonly int32_t n_directions
+    cdef readonly object arrays
+    cdef real *mean             # (n_in,)
+    cdef real *directions       # (n_directions, n_in)
+    cdef real *reduction        # (n_directions,)
+    cdef readonly real gain
+
+    cdef int32_t whiten(self, SparseVec *x, Input *u) noexcept nogil
