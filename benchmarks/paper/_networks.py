@@ -14,6 +14,8 @@ from sklearn_lsh.inspection import active_set_recall
 
 # Our method in experiments of one: hashing with the library's default threshold.
 OURS = "lsh_soft"
+# Ending of methods that whiten their input where that is worth it, as the library does.
+WHITENED = "_whitened"
 # Examples in a batch, unless an experiment sets it: the library's default.
 BATCH = 32
 # Test rows that recall is measured on.
@@ -40,16 +42,19 @@ def network(config):
     """The estimator that a configuration describes.
 
     Methods select hard, as the paper does and winner-take-all networks are known; with the
-    ending "_soft" as the library does unless told otherwise.
+    ending "_soft" as the library does unless told otherwise. So it is with "_whitened", after it:
+    without, no direction of the input is whitened, nor was in the paper.
     """
-    selection = config["method"].removesuffix("_soft")
+    method = config["method"].removesuffix(WHITENED)
+    selection = method.removesuffix("_soft")
     workers = config.get("workers", 1)
     threads = config.get("kind", "threads") == "threads"
     # Momentum is left to the solver that needs it: the paper's.
     clf = (LSHMLPClassifier if threads else Asynchronous)(
         (config["width"],) * config["depth"],
         selection=selection,
-        active_threshold="hard" if selection == config["method"] else "soft",
+        active_threshold="hard" if selection == method else "soft",
+        n_whitened=0 if method == config["method"] else "auto",
         active_fraction=config["share"],
         solver=config["solver"],
         learning_rate_init=config["learning_rate"],
@@ -62,6 +67,11 @@ def network(config):
     if not threads:
         clf.workers = workers
     return clf
+
+
+def is_standard(method):
+    """Whether all nodes are active."""
+    return method.removesuffix(WHITENED) == "all"
 
 
 @lru_cache(2)

@@ -9,7 +9,7 @@ at the nearest of two.
 import sys
 
 import numpy as np
-from _networks import BATCH, network, passed, rows, scored
+from _networks import BATCH, is_standard, network, passed, rows, scored
 from _runs import Results, execute
 
 from sklearn_lsh.core.optimizers import SOLVERS
@@ -65,7 +65,7 @@ class Rates:
             "set": config["set"],
             "method": config["method"],
             "depth": config["depth"],
-            "share": nearest(config["share"]) if config["method"] != "all" else 1.0,
+            "share": nearest(config["share"]) if not is_standard(config["method"]) else 1.0,
             "width": config["width"],
             "solver": config["solver"],
             "batch": config.get("batch", BATCH),
