@@ -117,8 +117,9 @@ default="lsh"
         that of the next one: its weights start, and are updated, as if they were. Needs a solver
         that centres ("rowwise_adagrad") and input that is not wide and sparse; learned, as the
         mean input is, from up to 2,048 rows of those that training starts with. "auto" chooses 0,
-        4 or 16 by what a wide network would gain, see the user guide: often 16 for images of
-        scenes, 0 for tables of features; 0 where it cannot be, or not be told. See ``n_whitened_``.
+        4 or 16 by what a wide network would gain, see the user guide: often 16 for photographs,
+        0 for tables of features; 0 where it cannot be, or too little is known. See
+        ``n_whitened_``.
 
     alpha : float, default=0.0
         L2 penalty as decoupled weight decay: before a node's update its weights (all of

@@ -245,10 +245,11 @@ class Adagrad(Rule):
 class RowwiseAdagrad(Rule):
     """One accumulator a row: the squared norm of its gradient.
 
-    With a mean input mu the rule acts on z = w (x - mu) + b', b' = b + w mu.
+    With a mean input mu the rule acts on z = w (x - mu) + b', b' = b + w mu; with a symmetric map
+    A of the input, on z = w' A (x - mu) + b', w = A w'.
     """
 
-    mean = 0.0
+    mean, map = 0.0, None
 
     def start(self, shape):
         self.total = np.zeros(shape[0])
@@ -257,11 +258,21 @@ class RowwiseAdagrad(Rule):
         layer.w[j] *= 1 - self.lr * self.alpha
         centred = -self.mean * np.ones(layer.w.shape[1])
         centred[idx] += val
+        if self.map is not None:
+            centred = self.map @ centred
         self.total[j] += delta**2 * (1 + centred @ centred)
         a = self.lr * delta / np.sqrt(self.total[j] + 0.1)
         seen_as = layer.b[j] + np.sum(layer.w[j] * self.mean)
-        layer.w[j] -= a * centred
+        layer.w[j] -= a * (centred if self.map is None else self.map @ centred)
         layer.b[j] = seen_as - a - np.sum(layer.w[j] * self.mean)
+
+
+def whitening_map(arrays):
+    """The map of a whitened input: the variance along each direction reduced, all then raised."""
+    directions = arrays["directions"].astype(float)
+    left = np.sqrt(1 - arrays["reduction"].astype(float))
+    taken = np.eye(directions.shape[1]) - directions.T @ np.diag(1 - left) @ directions
+    return np.sqrt(arrays["gain"][0]) * taken
 
 
 RULES = {"sgd": SGD, "adagrad": Adagrad, "rowwise_adagrad": RowwiseAdagrad}

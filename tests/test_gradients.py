@@ -46,6 +46,9 @@ def twin(estimator):
         else:
             rule.total = state["row_squares"].astype(float)
             rule.mean = layer.get("mean", 0.0)
+            if "whitening" in layer:
+                rule.mean = layer["whitening"]["mean"]
+                rule.map = reference.whitening_map(layer["whitening"])
         layers.append(reference.Layer(w, b, activation, rule))
     oracle = reference.Network(layers, settings.loss)
     follow_thresholds(oracle, estimator)
@@ -143,6 +146,18 @@ def test_thresholds(threshold, hash_search):
 def test_weight_decay_touches_the_updated_rows_only(solver):
     X, y = digits()
     assert_steps_agree(stepper(solver=solver, alpha=0.3, hidden_layer_sizes=(120, 90)), X, y)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+@pytest.mark.parametrize("selection", SELECTIONS)
+@pytest.mark.parametrize("n_whitened", [1, 5, 64])
+def test_whitened_inputs(n_whitened, selection, alpha):
+    X, y = digits()
+    estimator = stepper(
+        selection=selection, solver="rowwise_adagrad", n_whitened=n_whitened, alpha=alpha
+    )
+    assert_steps_agree(estimator, X, y)
+    assert 0 < estimator.n_whitened_ <= n_whitened
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])

@@ -213,7 +213,8 @@ cdef class LSHSelector(Selector):
                     -move.gain * buf.input.along[t], NULL,
                     self.along_sketches + <Py_ssize_t> t * dim, dim, direction,
                 )
-            s.multiplications += self.n_along * dim
+            if first == 0:  # whoever else shares the update: counts are the same for any threads
+                s.multiplications += self.n_along * dim
         for t in range(first, first + n):
             CHECK(0 <= ids[t] < self.n_nodes, "node index")
             # A row that was refused did not decay either.
