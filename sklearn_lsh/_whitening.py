@@ -8,12 +8,12 @@ leading directions, as in most tables of features, it harms (Wadia et al. 2021, 
 second order optimization both make information about the dataset unusable during training").
 
 What helps is found out before training: by regression with the kernel that a wide network has,
-on some rows, for each number of directions. The more rows there are, the more directions it pays
-to reduce, so errors are extrapolated to all rows.
+on halves and quarters of some rows, for each number of directions. The more rows there are, the
+more directions it pays to reduce, so errors are extrapolated to all rows.
 """
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs
 
 from .core.subspace import principal_subspace
 
@@ -21,16 +21,17 @@ from .core.subspace import principal_subspace
 CANDIDATES = (0, 4, 16)
 # The least number is taken unless the error falls below this share of its error: whitened updates
 # write to all weights of a row, not to those of the input's non-zeros alone.
-WORTH = 0.95
+WORTH = 0.9
 # Fewer rows say too little; more features, and outputs, take too long.
 FEWEST_ROWS, MOST_FEATURES, MOST_OUTPUTS = 512, 4096, 1000
-HELD_OUT = 1 / 4
-# Of the kernel's diagonal. Choices with ten times as much are the same but for close ones.
-RIDGE = 0.01
+# Of the kernel's diagonal: what is learned slowly in training counts little.
+RIDGE = 0.1
 # The squared intercept's input, relative to that of the rest.
 INTERCEPT = 0.1
 # Errors are taken to fall as a power of the number of rows, for so many doublings.
-MOST_DOUBLINGS = 2
+MOST_DOUBLINGS = 3
+# Stands for zero in divisors.
+TINY = 1e-30
 
 
 def worth_asking(settings, n_rows):
@@ -83,7 +84,9 @@ def choose_whitening(sample, targets, n_rows, n_whitened, rng):
         errors = extrapolated_errors(rows, along, targets[order], n_rows, found)
         best = int(np.argmin(errors))
         chosen = found[best] if errors[best] < WORTH * errors[0] else found[0]
-        spent += n * n * n_features + len(found) * (n * n * max(candidates) + n**3 // 10)
+        half = n // 2
+        spent += 2 * half * half * n_features
+        spent += len(found) * (2 * half * half * max(candidates) + half**3 * 5 // 4)
     k = chosen.n_directions
     if k == 0:
         return None, spent
@@ -129,55 +132,52 @@ def extrapolated_errors(rows, along, targets, n_rows, reductions):
     -------
     errors : list of float
     """
-    n_train = len(rows) - int(HELD_OUT * len(rows))
+    half = len(rows) // 2
     targets = targets - targets.mean(axis=0)
-    products = rows @ rows[:n_train].T
-    norms = np.square(rows).sum(axis=1)
-    doublings = min(MOST_DOUBLINGS, max(0, np.log2(n_rows / n_train)))
-    errors = []
-    for reduction in reductions:
-        here = along[:, : reduction.n_directions]
-        reduced = here * reduction.shares
-        kernel = network_kernel(
-            products - reduced @ here[:n_train].T, norms - (reduced * here).sum(axis=1)
-        )
-        half = held_out_error(kernel, targets, n_train // 2, n_train)
-        whole = held_out_error(kernel, targets, n_train, n_train)
-        errors.append(whole * min(1, whole / half) ** doublings if half > 0 else 0)
-    return errors
+    doublings = min(MOST_DOUBLINGS, max(0, np.log2(n_rows / half)))
+    of_halves, of_quarters = np.zeros((2, len(reductions)))
+    for start in (0, half):
+        part, wanted = slice(start, start + half), targets[start : start + half]
+        products = rows[part] @ rows[part].T
+        for i, reduction in enumerate(reductions):
+            here = along[part, : reduction.n_directions]
+            kernel = network_kernel(products - (here * reduction.shares) @ here.T)
+            of_halves[i] += left_out_error(kernel, wanted)
+            for quarter in (slice(0, half // 2), slice(half // 2, half)):
+                of_quarters[i] += left_out_error(kernel[quarter, quarter], wanted[quarter])
+    falling = np.minimum(1, of_halves / np.maximum(of_quarters, TINY))
+    return of_halves * falling**doublings / max(np.square(targets).sum(), TINY)
 
 
-def network_kernel(products, norms):
+def network_kernel(products):
     """Neural tangent kernel of a wide network with one hidden layer of relu nodes.
 
     Of Jacot, Gabriel and Hongler 2018, in the closed form that follows from Cho and Saul 2009.
 
     Parameters
     ----------
-    products : ndarray of shape (n, m)
-        Of n rows with the first m of them.
-    norms : ndarray of shape (n,)
-        Squared norms.
+    products : ndarray of shape (n, n)
+        Of the rows with each other.
 
     Returns
     -------
-    kernel : ndarray of shape (n, m)
-        Of the rows' precision.
+    kernel : ndarray of shape (n, n)
+        Of their precision.
     """
-    scale = norms.mean()
-    lengths = np.sqrt(np.maximum(norms / scale, 0) + INTERCEPT)
-    lengths = lengths[:, None] * lengths[: products.shape[1]]
+    norms = np.maximum(np.diagonal(products), 0)
+    scale = max(norms.mean(), TINY)
+    lengths = np.sqrt(norms / scale + INTERCEPT)
+    lengths = lengths[:, None] * lengths
     cosines = np.clip((products / scale + INTERCEPT) / lengths, -1, 1)
     turned = np.pi - np.arccos(cosines)
     return lengths * (np.sqrt(1 - cosines * cosines) + 2 * cosines * turned) / (2 * np.pi)
 
 
-def held_out_error(kernel, targets, n_used, n_train):
-    """Squared error of kernel ridge regression on the rows from n_train on, relative.
-
-    Learned from the first n_used rows.
-    """
-    own = kernel[:n_used, :n_used] + RIDGE * np.diag(np.diagonal(kernel[:n_used, :n_used]))
-    weights = cho_solve(cho_factor(own, check_finite=False), targets[:n_used])
-    left = targets[n_train:] - kernel[n_train:, :n_used] @ weights
-    return np.square(left).sum() / max(np.square(targets[n_train:]).sum(), 1e-30)
+def left_out_error(kernel, targets):
+    """Squared error of kernel ridge regression, each row predicted from all others."""
+    own = kernel + RIDGE * np.diag(np.diagonal(kernel))
+    factor = cho_factor(own, lower=True, check_finite=False)
+    (invert,) = get_lapack_funcs(("potri",), (own,))
+    inverse, _ = invert(factor[0], lower=True)
+    left = cho_solve(factor, targets, check_finite=False) / np.diagonal(inverse)[:, None]
+    return np.square(left).sum()

@@ -13,7 +13,8 @@ from sklearn_lsh._whitening import (
     RIDGE,
     Reduction,
     choose_whitening,
-    held_out_error,
+    extrapolated_errors,
+    left_out_error,
     network_kernel,
 )
 
@@ -143,7 +144,7 @@ def test_what_was_spent_is_counted():
         quick(n_whitened=n, max_iter=1).fit(rows, y).history_["multiplications"][0]
         for n in ("auto", 4)
     )
-    spent = 2048 * 2048 * 40 + 3 * (2048 * 2048 * 16 + 2048**3 // 10)
+    spent = 2 * 1024**2 * 40 + 3 * (2 * 1024**2 * 16 + 1024**3 * 5 // 4)
     dense = 3000 * (2 * 40 * 120 + 3 * 120)
     assert chosen - given == pytest.approx(spent / dense, rel=0.02)
 
@@ -158,18 +159,36 @@ def test_kernel_is_that_of_a_wide_network():
     z = inputs @ nodes.T
     hidden, open_ = np.maximum(z, 0), (z > 0) * above
     expected = hidden @ hidden.T + (open_ @ open_.T) * (inputs @ inputs.T)
-    found = network_kernel(rows @ rows[:4].T, np.square(rows).sum(axis=1))
-    assert_allclose(found, expected[:, :4] / len(nodes), atol=0.02)
+    found = network_kernel(rows @ rows.T)
+    assert_allclose(found, expected / len(nodes), atol=0.02)
 
 
-def test_error_is_that_of_ridge_regression():
+@pytest.mark.parametrize("n", [1, 2, 17])
+def test_error_is_that_of_ridge_regression_without_the_row(n):
     rng = np.random.default_rng(0)
-    rows, targets = rng.standard_normal((30, 3)), rng.standard_normal((30, 2))
+    rows, targets = rng.standard_normal((n, 3)), rng.standard_normal((n, 2))
     kernel = np.exp(-np.square(rows[:, None] - rows).sum(-1))
-    weights = np.linalg.solve(kernel[:12, :12] + RIDGE * np.eye(12), targets[:12])
-    left = targets[20:] - kernel[20:, :12] @ weights
-    expected = np.square(left).sum() / np.square(targets[20:]).sum()
-    assert held_out_error(kernel, targets, 12, 20) == pytest.approx(expected)
+    expected = 0
+    for i in range(n):
+        others = np.arange(n) != i
+        own = kernel[np.ix_(others, others)]
+        weights = np.linalg.solve(own + RIDGE * np.eye(n - 1), targets[others])
+        expected += np.square(targets[i] - kernel[i, others] @ weights).sum()
+    assert left_out_error(kernel, targets) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("n_rows", "doublings"), [(100, 1), (200, 2), (400, 3), (4000, 3)])
+def test_errors_are_extrapolated(n_rows, doublings, monkeypatch):
+    """As a power of the number of rows: here errors of halves are 0.8 of those of quarters."""
+    def error(kernel, targets):
+        return {50: 0.8, 25: 0.5}[len(kernel)]
+
+    monkeypatch.setattr("sklearn_lsh._whitening.left_out_error", error)
+    rng = np.random.default_rng(0)
+    rows, targets = rng.standard_normal((100, 4)), rng.choice([-1, 1], (100, 1))
+    found = extrapolated_errors(rows, rows, targets, n_rows, [Reduction(np.ones(4), 1, 0)])
+    total = np.square(targets - targets.mean()).sum()
+    assert_allclose(found, [1.6 * 0.8**doublings / total])
 
 
 @pytest.mark.parametrize("n_directions", [0, 1, 3, 9])
