@@ -29,7 +29,7 @@ RIDGE = 0.1
 # The squared intercept's input, relative to that of the rest.
 INTERCEPT = 0.1
 # Errors are taken to fall as a power of the number of rows, for so many doublings.
-MOST_DOUBLINGS = 3
+MOST_DOUBLINGS = 4
 # Stands for zero in divisors.
 TINY = 1e-30
 
