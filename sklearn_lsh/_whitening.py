@@ -18,14 +18,14 @@ from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs
 from .core.subspace import principal_subspace
 
 # Numbers of directions that "auto" chooses from. More cost more than they gain.
-CANDIDATES = (0, 4, 16)
+CANDIDATES = (0, 4, 32)
 # The least number is taken unless the error falls below this share of its error: whitened updates
 # write to all weights of a row, not to those of the input's non-zeros alone.
 WORTH = 0.9
 # Fewer rows say too little; more features, and outputs, take too long.
 FEWEST_ROWS, MOST_FEATURES, MOST_OUTPUTS = 512, 4096, 1000
 # Of the kernel's diagonal: what is learned slowly in training counts little.
-RIDGE = 0.1
+RIDGE = 0.02
 # The squared intercept's input, relative to that of the rest.
 INTERCEPT = 0.1
 # Errors are taken to fall as a power of the number of rows, for so many doublings.

@@ -144,7 +144,7 @@ def test_what_was_spent_is_counted():
         quick(n_whitened=n, max_iter=1).fit(rows, y).history_["multiplications"][0]
         for n in ("auto", 4)
     )
-    spent = 2 * 1024**2 * 40 + 3 * (2 * 1024**2 * 16 + 1024**3 * 5 // 4)
+    spent = 2 * 1024**2 * 40 + 3 * (2 * 1024**2 * 32 + 1024**3 * 5 // 4)
     dense = 3000 * (2 * 40 * 120 + 3 * 120)
     assert chosen - given == pytest.approx(spent / dense, rel=0.02)
 
