@@ -22,6 +22,8 @@ CANDIDATES = (0, 4, 32)
 # The least number is taken unless the error falls below this share of its error: whitened updates
 # write to all weights of a row, not to those of the input's non-zeros alone.
 WORTH = 0.9
+# If the first half of the rows puts no number below this share, the second is not asked.
+HOPELESS = 0.95
 # Fewer rows say too little; more features, and outputs, take too long.
 FEWEST_ROWS, MOST_FEATURES, MOST_OUTPUTS = 512, 4096, 1000
 # Of the kernel's diagonal: what is learned slowly in training counts little.
@@ -81,12 +83,10 @@ def choose_whitening(sample, targets, n_rows, n_whitened, rng):
         # In single precision, in which squares might overflow but for the scale.
         rows = (centred[order] / np.sqrt(total)).astype(np.float32)
         along = rows @ directions.astype(np.float32)
-        errors = extrapolated_errors(rows, along, targets[order], n_rows, found)
+        errors, asked = extrapolated_errors(rows, along, targets[order], n_rows, found)
         best = int(np.argmin(errors))
         chosen = found[best] if errors[best] < WORTH * errors[0] else found[0]
-        half = n // 2
-        spent += 2 * half * half * n_features
-        spent += len(found) * (2 * half * half * max(candidates) + half**3 * 5 // 4)
+        spent += asked
     k = chosen.n_directions
     if k == 0:
         return None, spent
@@ -130,12 +130,15 @@ def extrapolated_errors(rows, along, targets, n_rows, reductions):
 
     Returns
     -------
-    errors : list of float
+    errors : ndarray of shape (n_reductions,)
+    multiplications : int
+        Spent on it.
     """
     half = len(rows) // 2
     targets = targets - targets.mean(axis=0)
     doublings = min(MOST_DOUBLINGS, max(0, np.log2(n_rows / half)))
     of_halves, of_quarters = np.zeros((2, len(reductions)))
+    spent = 0
     for start in (0, half):
         part, wanted = slice(start, start + half), targets[start : start + half]
         products = rows[part] @ rows[part].T
@@ -145,8 +148,14 @@ def extrapolated_errors(rows, along, targets, n_rows, reductions):
             of_halves[i] += left_out_error(kernel, wanted)
             for quarter in (slice(0, half // 2), slice(half // 2, half)):
                 of_quarters[i] += left_out_error(kernel[quarter, quarter], wanted[quarter])
-    falling = np.minimum(1, of_halves / np.maximum(of_quarters, TINY))
-    return of_halves * falling**doublings / max(np.square(targets).sum(), TINY)
+            # A factor and an inverse of the half, and of its two quarters.
+            spent += half * half * here.shape[1] + half**3 * 5 // 8
+        spent += half * half * rows.shape[1]
+        falling = np.minimum(1, of_halves / np.maximum(of_quarters, TINY))
+        errors = of_halves * falling**doublings
+        if errors.min() > HOPELESS * errors[0]:
+            break
+    return errors / max(np.square(targets[: start + half]).sum(), TINY), spent
 
 
 def network_kernel(products):

@@ -77,6 +77,24 @@ def test_sustainability(paper, tmp_path, capsys, monkeypatch):
     assert "0 of 2 done before" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("method", "selection", "threshold", "n_whitened"), [
+    ("lsh", "lsh", "hard", 0),
+    ("lsh_soft", "lsh", "soft", 0),
+    ("winner_take_all_soft_whitened", "winner_take_all", "soft", "auto"),
+    ("all_whitened", "all", "hard", "auto"),
+])
+def test_methods_are_named_by_what_they_do(paper, method, selection, threshold, n_whitened):
+    networks = paper("_networks")
+    clf = networks.network({
+        "method": method, "width": 60, "depth": 1, "share": 0.1, "solver": "rowwise_adagrad",
+        "learning_rate": 0.5, "seed": 0,
+    })
+    assert (clf.selection, clf.active_threshold, clf.n_whitened) == (
+        selection, threshold, n_whitened
+    )
+    assert networks.is_standard(method) == (selection == "all")
+
+
 def test_budget(paper, tmp_path, capsys):
     runs = paper("_runs")
     results = runs.Results(tmp_path / "results.csv", ("n",), ("square",))
