@@ -19,7 +19,7 @@ from .core.subspace import principal_subspace
 
 # Numbers of directions that "auto" chooses from. More cost more than they gain.
 CANDIDATES = (0, 4, 32)
-# The least number is taken unless the error falls below this share of its error: whitened updates
+# None is whitened unless the error falls below this share of what it is without: whitened updates
 # write to all weights of a row, not to those of the input's non-zeros alone.
 WORTH = 0.9
 # If the first half of the rows puts no number below this share, the second is not asked.

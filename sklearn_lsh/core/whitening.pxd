@@ -1,4 +1,4 @@
-from .types cimport Input, SparseVec, int32_t, real
+from .types cimport Input, SparseVec, int32_t, int64_t, real
 
 
 cdef class Whitening:
@@ -10,4 +10,4 @@ cdef class Whitening:
     cdef real *reduction        # (n_directions,)
     cdef readonly real gain
 
-    cdef int32_t whiten(self, SparseVec *x, Input *u) noexcept nogil
+    cdef int64_t whiten(self, SparseVec *x, Input *u) noexcept nogil

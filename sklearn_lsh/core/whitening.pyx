@@ -12,7 +12,7 @@ Which directions those are is decided in _whitening.py.
 from libc.math cimport fabsf
 
 from .kernels cimport kernels
-from .types cimport Input, SparseVec, int32_t, real, reals
+from .types cimport Input, SparseVec, int32_t, int64_t, real, reals
 
 
 cdef class Whitening:
@@ -34,7 +34,7 @@ cdef class Whitening:
         self.reduction = reals(arrays["reduction"])
         self.gain = arrays["gain"][0]
 
-    cdef int32_t whiten(self, SparseVec *x, Input *u) noexcept nogil:
+    cdef int64_t whiten(self, SparseVec *x, Input *u) noexcept nogil:
         """Make u the input of an update along the whitened x. Returns the multiplications.
 
         u.whitened and u.along have room for it.
@@ -58,4 +58,4 @@ cdef class Whitening:
         u.intercept_input = 1 - kernels.dot(NULL, v, n, self.mean)
         u.squared_norm = 1 + self.gain * max(<real> 0, norm2)
         u.largest = max(max(<real> 1, kernels.max_abs(v, n)), fabsf(u.intercept_input))
-        return (2 * self.n_directions + 3) * n
+        return <int64_t> (2 * self.n_directions + 3) * n
