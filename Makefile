@@ -13,7 +13,7 @@ SOURCES := pyproject.toml setup.py MANIFEST.in \
 # Tests of the compiled rooms: run once more with bounds checks and assertions on.
 DEBUG_TESTS := $(wildcard $(patsubst %,tests/test_%.py,\
 	kernels rows tables cells hashing selection gradients engine relay order renewal \
-	many_classes many_targets many_predictions by_feature))
+	many_classes many_targets many_predictions by_feature whitening))
 TEST := .venv-test/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
