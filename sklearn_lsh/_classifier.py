@@ -118,8 +118,8 @@ default="lsh"
         that centres ("rowwise_adagrad") and input that is not wide and sparse; learned, as the
         mean input is, from up to 2,048 rows of those that training starts with. "auto" chooses 0,
         4 or 32 by what a wide network would gain, see the user guide: often 32 for photographs,
-        0 for tables of features; 0 where it cannot be, or too little is known. See
-        ``n_whitened_``.
+        0 for tables of features; 0 where it cannot be, or too little is known. A later change has
+        no effect on a network that is trained further. See ``n_whitened_``.
 
     alpha : float, default=0.0
         L2 penalty as decoupled weight decay: before a node's update its weights (all of
