@@ -36,6 +36,7 @@ endif
 lint: .venv-test/installed
 	$(TEST)/ruff check .
 	PATH="$(CURDIR)/$(TEST):$$PATH" cython-lint sklearn_lsh  # calls pycodestyle
+	! grep -nE '\[-[0-9]+\]' sklearn_lsh/core/*.pyx  # wraparound is off: undefined
 
 doc: .venv-doc/installed
 	cd .venv-doc && bin/python -m sphinx -W --keep-going -b html ../doc ../doc/_build/html

@@ -173,7 +173,7 @@ cdef class Cells(CodeIndex):
         slots = start[cell[order]] + np.arange(len(cell)) - first[cell[order]]
         there = np.empty(len(cell), np.int32)
         there[order] = slots
-        ids = np.full(start[-1], -1, np.int32)
+        ids = np.full(start[n_cells + 1], -1, np.int32)
         ids[slots] = order
         index = {
             "node_codes": np.ascontiguousarray(cell, np.int32)[:, None],
