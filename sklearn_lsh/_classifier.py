@@ -19,7 +19,7 @@ from ._network import Network
 from ._prediction import Predictor, best, decisions, make_workspaces, outputs
 from ._resolve import resolve_learning_rate, resolve_settings, resolve_threads
 from ._training import Options, Progress, Trainer
-from ._whitening import choose_whitening, worth_asking
+from ._whitening import centring, choose_whitening, worth_asking
 from .core.hashing import HASH_FAMILIES
 from .core.layer import ACTIVATIONS
 from .core.losses import LOSSES
@@ -108,14 +108,15 @@ default="lsh"
         is ten, as in the paper.
 
     solver : {"rowwise_adagrad", "adagrad", "sgd"}, default="rowwise_adagrad"
-        Per-example updates: Adagrad with one accumulator a neuron and no momentum, centred
-        in the first layer (above wide sparse input one a feature, and not centred); the
-        paper's per-weight Adagrad with momentum; gradient descent with momentum.
+        Per-example updates: Adagrad with one accumulator a neuron and no momentum (above wide
+        sparse input one a feature); the paper's per-weight Adagrad with momentum; gradient descent
+        with momentum. The first layer is trained as if X had been centred where a quarter of it or
+        more is not zero, with the default solver from 5 % on.
 
     n_whitened : int or "auto", default="auto"
         Leading principal directions of the input whose variance the first layer sees reduced to
-        that of the next one: its weights start, and are updated, as if they were. Needs a solver
-        that centres ("rowwise_adagrad") and input that is not wide and sparse; learned, as the
+        that of the next one: its weights start, and are updated, as if they were. Needs
+        "rowwise_adagrad" and input that is not wide and sparse; learned, as the
         mean input is, from up to 2,048 rows of those that training starts with. "auto" chooses 0,
         4 or 32 by what a wide network would gain, see the user guide: often 32 for photographs,
         0 for tables of features; 0 where it cannot be, or too little is known. A later change has
@@ -183,7 +184,7 @@ default="lsh"
     lock_free : bool, default=False
         Whether threads train without waiting for each other, each on its part of ``batch_size``,
         and update the weights without locks, as in the paper. The order of updates, so the result,
-        then varies from run to run.
+        then varies from run to run, and with many threads updates are lost: see the user guide.
 
     random_state : int, RandomState instance or None, default=None
         Decides initial weights, hash functions, shuffling and dropout.
@@ -533,16 +534,18 @@ default="lsh"
             f"{settings.hidden_layer_sizes} and {settings.n_outputs} outputs",
         )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        mean = seen.mean if SOLVERS[self.solver].centres else None
+        mean = seen.mean if SOLVERS[self.solver].centres_lazily else None
         prior = labels.prior(y, settings.loss) if settings.has_many_outputs else None
         whitening, spent = self._whitening(y, labels, settings, seen, X.shape[0], seed)
+        if whitening is None and seen.is_dense:
+            whitening = centring(seen.mean)
         network = Network.create(settings, seed, mean, seen.squared_norm, prior, whitening)
         network.spent = spent
         return network
 
     def _whitening(self, y, labels, settings, seen, n_rows, seed):
         """What ``Network.create`` takes, and the multiplications spent on it."""
-        possible = seen.mean is not None and SOLVERS[self.solver].centres
+        possible = seen.mean is not None and SOLVERS[self.solver].centres_lazily
         targets = None
         if self.n_whitened == "auto":
             if not (possible and worth_asking(settings, n_rows)):

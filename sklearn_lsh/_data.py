@@ -13,6 +13,9 @@ SAMPLED_ROWS = 2048
 # Least share of non-zeros, and largest mean of a feature (squares have to fit float32), with
 # which input is centred. With fewer, and more than so many features, data are wide and sparse.
 CENTRED_DENSITY = 0.05
+# The same with which updates of the first layer write to all weights of a row: nearly every cache
+# line (16 numbers) of it is written to anyway.
+DENSE = 0.25
 LARGEST_MEAN = 1e9
 WIDE = 1000
 
@@ -52,6 +55,8 @@ class Profile(NamedTuple):
         The mean row, to centre updates by; None where that is not worth it: features that are
         mostly zero have a mean near zero, and input with few non-zeros a row is not to cost more
         than those.
+    is_dense : bool
+        Whether an update may write to all weights of a row. There is a mean then.
     entries : float
         Non-zeros of a typical row if the data are wide and sparse, otherwise infinite.
     squared_norm : float or None
@@ -63,6 +68,7 @@ class Profile(NamedTuple):
     """
 
     mean: np.ndarray | None
+    is_dense: bool
     entries: float
     squared_norm: float | None
     chosen: np.ndarray
@@ -78,8 +84,9 @@ def profile(rows):
     if entries >= CENTRED_DENSITY * rows.n_features:
         mean = np.bincount(indices, data, rows.n_features) / len(chosen)
         mean = mean.astype(np.float32) if np.abs(mean).max() < LARGEST_MEAN else None
-        return Profile(mean, np.inf, None, chosen, sample)
+        is_dense = mean is not None and entries >= DENSE * rows.n_features
+        return Profile(mean, is_dense, np.inf, None, chosen, sample)
     if rows.n_features < WIDE:
-        return Profile(None, np.inf, None, chosen, sample)
+        return Profile(None, False, np.inf, None, chosen, sample)
     squared_norm = float(np.square(data, dtype=np.float64).sum() / len(chosen))
-    return Profile(None, entries, squared_norm, chosen, sample)
+    return Profile(None, False, entries, squared_norm, chosen, sample)

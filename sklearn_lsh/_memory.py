@@ -5,7 +5,6 @@ from math import prod
 from pathlib import Path
 
 from .core.hashing import Subspace
-from .core.optimizers import SOLVERS
 
 # Numbers that a layer keeps for a node in one slot of a workspace, and for all slots of a thread.
 SLOT_NUMBERS = 9
@@ -43,7 +42,7 @@ def network_bytes(settings, n_threads=1, batch_size=1):
         total += 4 * SLOT_NUMBERS * n_slots * settings.most_listed(index)
         widest = max(widest, n_out)
     # A row, and what updates see of it.
-    row_bytes = 8 if settings.by_input[0] or not SOLVERS[settings.solver].centres else 12
+    row_bytes = 8 if settings.by_input[0] else 12
     total += n_slots * row_bytes * settings.n_features
     return total + 4 * THREAD_NUMBERS * n_threads * widest
 

@@ -46,6 +46,15 @@ def worth_asking(settings, n_rows):
     )
 
 
+def centring(mean):
+    """The arrays of a ``Whitening`` that subtracts the mean input, and no more."""
+    arrays = {
+        "mean": mean, "directions": np.zeros((0, len(mean))), "reduction": np.zeros(0),
+        "gain": np.ones(1),
+    }
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
 def choose_whitening(sample, targets, n_rows, n_whitened, rng):
     """The arrays of a ``Whitening``, or None where there is to be none.
 

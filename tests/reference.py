@@ -207,7 +207,12 @@ class Network:
 
 
 class Rule:
-    """Base: learning rate, momentum, and decoupled decay of the weights of updated rows."""
+    """Base: learning rate, momentum, and decoupled decay of the weights of updated rows.
+
+    With a mean input mu a rule acts on z = w (x - mu) + b', b' = b + w mu.
+    """
+
+    mean = 0.0
 
     def __init__(self, shape, learning_rate, momentum=0.0, alpha=0.0):
         self.lr, self.momentum, self.alpha = learning_rate, momentum, alpha
@@ -215,10 +220,18 @@ class Rule:
 
     def update(self, layer, j, delta, idx, val):
         layer.w[j] *= 1 - self.lr * self.alpha
+        if np.any(self.mean):
+            idx, val = np.arange(layer.w.shape[1]), self.centred(layer, idx, val)
+        seen_as = layer.b[j] + np.sum(layer.w[j] * self.mean)
         # The intercept is a weight on a constant 1: column -1 of the state.
         step = self.steps(j, delta, np.append(idx, -1), np.append(val, 1.0))
         layer.w[j, idx] -= step[:-1]
-        layer.b[j] -= step[-1]
+        layer.b[j] = seen_as - step[-1] - np.sum(layer.w[j] * self.mean)
+
+    def centred(self, layer, idx, val):
+        centred = -self.mean * np.ones(layer.w.shape[1])
+        centred[idx] += val
+        return centred
 
 
 class SGD(Rule):
@@ -245,19 +258,17 @@ class Adagrad(Rule):
 class RowwiseAdagrad(Rule):
     """One accumulator a row: the squared norm of its gradient.
 
-    With a mean input mu the rule acts on z = w (x - mu) + b', b' = b + w mu; with a symmetric map
-    A of the input, on z = w' A (x - mu) + b', w = A w'.
+    With a symmetric map A of the input it acts on z = w' A (x - mu) + b', w = A w'.
     """
 
-    mean, map = 0.0, None
+    map = None
 
     def start(self, shape):
         self.total = np.zeros(shape[0])
 
     def update(self, layer, j, delta, idx, val):
         layer.w[j] *= 1 - self.lr * self.alpha
-        centred = -self.mean * np.ones(layer.w.shape[1])
-        centred[idx] += val
+        centred = self.centred(layer, idx, val)
         if self.map is not None:
             centred = self.map @ centred
         self.total[j] += delta**2 * (1 + centred @ centred)

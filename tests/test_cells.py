@@ -332,6 +332,7 @@ def test_nodes_that_stay_near_are_not_filed_anew():
 # ---- in training ---------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("centring")
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_cells_follow_the_weights(solver):
     """After every way to train: fit, partial_fit, decay, two layers."""

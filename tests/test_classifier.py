@@ -79,6 +79,7 @@ def test_history_has_a_row_an_epoch():
     assert np.isnan(history["validation_score"]).all()
 
 
+@pytest.mark.usefixtures("lazy_mean")
 def test_standard_network_multiplies_as_the_formula_says():
     """Dense input, every node active: the share is 1 where no zero is skipped.
 

@@ -91,6 +91,7 @@ def test_one_worker_is_ordinary_training(simulate, params, batch_size):
     assert same_model(quick((120, 90), **params).fit(X, Y), ordinary)
 
 
+@pytest.mark.usefixtures("centring")
 @pytest.mark.skipif(not OPENMP, reason="built without OpenMP")
 @pytest.mark.parametrize("batch_size", [1, 7, 32])
 @pytest.mark.parametrize("params", WAYS, ids=str)
@@ -172,7 +173,7 @@ def test_the_order_of_turns_matters(simulate):
     assert len(set(found)) == len(found)
 
 
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("at_once", "lazy_mean")
 def test_with_as_many_workers_as_examples_every_gradient_is_of_the_first_weights(simulate):
     estimator = small(momentum=0, alpha=0).set_params(batch_size=1)
     start = [w.copy() for w in estimator.coefs_]

@@ -45,9 +45,10 @@ def twin(estimator):
             continue
         else:
             rule.total = state["row_squares"].astype(float)
-            rule.mean = layer.get("mean", 0.0)
-            if "whitening" in layer:
-                rule.mean = layer["whitening"]["mean"]
+        rule.mean = layer.get("mean", 0.0)
+        if "whitening" in layer:
+            rule.mean = layer["whitening"]["mean"]
+            if len(layer["whitening"]["directions"]):
                 rule.map = reference.whitening_map(layer["whitening"])
         layers.append(reference.Layer(w, b, activation, rule))
     oracle = reference.Network(layers, settings.loss)
@@ -110,6 +111,7 @@ def stepper(task="multiclass", **params):
     return quick(learning_rate_init=RATES[params["solver"]], **params)
 
 
+@pytest.mark.usefixtures("centring")
 @pytest.mark.parametrize("sizes", [(120,), (120, 90)])
 @pytest.mark.parametrize("task", TARGETS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -120,6 +122,7 @@ def test_ten_steps_agree_with_the_reference(solver, activation, task, sizes):
     assert_steps_agree(estimator, X, y)
 
 
+@pytest.mark.usefixtures("centring")
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("selection", SELECTIONS)
 def test_every_selection_shares_the_step(selection, solver):
@@ -142,6 +145,7 @@ def test_thresholds(threshold, hash_search):
     assert soft == [threshold == "soft", threshold == "soft", False, False]
 
 
+@pytest.mark.usefixtures("centring")
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_weight_decay_touches_the_updated_rows_only(solver):
     X, y = digits()
@@ -160,6 +164,7 @@ def test_whitened_inputs(n_whitened, selection, alpha):
     assert 0 < estimator.n_whitened_ <= n_whitened
 
 
+@pytest.mark.usefixtures("centring")
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("solver", ["sgd", "adagrad"])
 def test_momentum(solver, momentum):
@@ -167,6 +172,7 @@ def test_momentum(solver, momentum):
     assert_steps_agree(stepper(solver=solver, momentum=momentum), X, y)
 
 
+@pytest.mark.usefixtures("centring")
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_dense_rows_take_the_same_step(solver):
     """More than half of the entries set: rows are handed on dense, every coordinate counts."""
@@ -223,6 +229,7 @@ def test_reference_gradients_agree_with_finite_differences(activation, loss):
             assert_allclose(gradient.ravel(), found, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.usefixtures("lazy_mean")
 def test_library_gradients_agree_with_finite_differences():
     """One plain gradient step with every node active moves the weights by -lr * gradient."""
     X, y = digits()

@@ -81,6 +81,7 @@ families = pytest.mark.parametrize("family", HASH_FAMILIES)
 solvers = pytest.mark.parametrize("solver", SOLVERS)
 
 
+@pytest.mark.usefixtures("centring")
 @solvers
 @families
 @pytest.mark.parametrize("search", ["tables", "scan"])
@@ -98,6 +99,7 @@ def test_codes_follow_the_weights(family, solver, search):
         assert_codes_follow_weights(estimator, index)
 
 
+@pytest.mark.usefixtures("centring")
 @solvers
 @families
 def test_sketches_follow_the_weights(family, solver):
@@ -303,6 +305,7 @@ def test_linear_is_what_the_rates_make_it(params, exact):
     assert_sketches_follow_weights(estimator)
 
 
+@pytest.mark.usefixtures("centring")
 @solvers
 @pytest.mark.parametrize("alpha", [0, 0.1])
 def test_renewals_lose_nothing_of_the_training(monkeypatch, alpha, solver):
@@ -317,11 +320,13 @@ def test_renewals_lose_nothing_of_the_training(monkeypatch, alpha, solver):
     auto = quick((120, 90), hash_search="auto", **params).fit(X, Y)
     exact = quick((120, 90), selection="winner_take_all", **params).fit(X, Y)
     assert auto.hash_search_ == ["exact", "exact"]
-    lazy = alpha or SOLVERS[solver].centres  # what is folded in earlier is rounded otherwise
+    # What is lazy and folded in earlier is rounded otherwise.
+    lazy = alpha or SOLVERS[solver].centres_lazily
     for one, other in zip(auto.coefs_, exact.coefs_, strict=True):
-        assert_allclose(one, other, rtol=0, atol=1e-3 * np.abs(other).max() if lazy else 0)
+        assert_allclose(one, other, rtol=0, atol=1e-2 * np.abs(other).max() if lazy else 0)
 
 
+@pytest.mark.usefixtures("lazy_mean")  # which "adagrad" cannot: no activation is exact at first
 @pytest.mark.parametrize("cost, chosen", [(0, "cells"), (np.inf, "scan")])
 def test_auto_search_takes_what_costs_less(monkeypatch, cost, chosen):
     def priced(*args):

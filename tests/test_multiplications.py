@@ -14,6 +14,9 @@ from sklearn_lsh._rehash import Rehasher
 from sklearn_lsh.core.hashing import Subspace
 from sklearn_lsh.core.subspace import principal_subspace
 
+# As of sparse input, but for the tests that say otherwise.
+pytestmark = pytest.mark.usefixtures("lazy_mean")
+
 X, Y = digits(200)
 N_IN, N, K, N_OUT = X.shape[1], 120, 20, 10
 DENSE = 2 * N_IN * N + 3 * N * N_OUT
@@ -52,6 +55,16 @@ def test_solvers_that_do_not_centre_save_the_product_with_the_mean(solver):
 def test_all():
     first = (1 + 2 * N) * nonzeros().mean()
     assert counted(selection="all") == pytest.approx(first + 3 * N * N_OUT)
+
+
+@pytest.mark.parametrize("solver", ["rowwise_adagrad", "sgd", "adagrad"])
+@pytest.mark.parametrize("selection, k", [("all", N), ("winner_take_all", K)])
+def test_dense_input(monkeypatch, selection, k, solver):
+    """Centred at once: three times its length, and every weight of a row moves."""
+    monkeypatch.setattr("sklearn_lsh._data.DENSE", 0.25)
+    first = N * nonzeros().mean() + (3 + k) * N_IN
+    found = counted(selection=selection, solver=solver)
+    assert found == pytest.approx(first + 3 * k * N_OUT)
 
 
 def renewal(select):

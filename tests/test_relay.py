@@ -54,6 +54,7 @@ def on_digits(estimator):
     return estimator.fit(X, Y)
 
 
+@pytest.mark.usefixtures("centring")
 @pytest.mark.parametrize("n_threads", [2, 3, 4, 5])
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 32, 60, 1000])
 def test_any_number_of_stages_and_any_batch(divisions, batch_size, n_threads):

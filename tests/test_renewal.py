@@ -147,6 +147,7 @@ def test_probes_are_as_many_as_recall_takes():
 @pytest.mark.parametrize(
     "solver, n_jobs", [("rowwise_adagrad", None), ("adagrad", None), ("rowwise_adagrad", 2)]
 )
+@pytest.mark.usefixtures("centring")
 @pytest.mark.parametrize("search", ["auto", "scan", "cells", "tables"])
 def test_any_form_may_follow_any_other(monkeypatch, search, solver, n_jobs):
     """Sketches grow and shrink, searches come and go, in the buffers of one pass."""

@@ -17,6 +17,7 @@ from sklearn_lsh._whitening import (
     left_out_error,
     network_kernel,
 )
+from sklearn_lsh.core.optimizers import SOLVERS
 
 X, Y = digits()
 
@@ -259,3 +260,45 @@ def test_choice_does_not_depend_on_scale():
             csr_array(scale * rows), np.eye(2)[y], 1000, "auto", np.random.default_rng(0)
         )
         assert len(arrays["directions"]) == 4
+
+
+# ---- without directions: centring of dense input --------------------------------------------
+
+
+@pytest.mark.parametrize("momentum", [0, 0.5])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_dense_input_might_have_been_centred_beforehand(solver, momentum):
+    """The same network, but for rounding, as one that gets rows less their mean."""
+    same = {"selection": "winner_take_all", "max_iter": 2, "shuffle": False, "n_whitened": 0}
+    same |= {"solver": solver, "momentum": momentum}
+    rows = X + 0.5
+    found = quick(**same).fit(rows, Y)
+    mean = found._network.state["layers"][0]["whitening"]["mean"]
+    assert_allclose(mean, rows.mean(axis=0), rtol=1e-6)
+    expected = quick(**same).fit(rows - mean, Y)
+    difference = found.predict_proba(rows) - expected.predict_proba(rows - mean)
+    assert np.abs(difference).mean() < 1e-4  # rounding may change a winner
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_input_far_from_zero_is_learned(solver):
+    rows = X + 3
+    estimator = quick(solver=solver, n_whitened=0, max_iter=10).fit(rows, Y)
+    assert estimator.score(rows, Y) > 0.9
+
+
+@pytest.mark.usefixtures("lazy_mean")
+@pytest.mark.parametrize("solver", ["sgd", "adagrad"])
+def test_far_from_zero_is_hard_without(solver):
+    """What the test above would find if sparse input were centred by all solvers, too."""
+    rows = X + 3
+    estimator = quick(solver=solver, n_whitened=0, max_iter=10).fit(rows, Y)
+    assert estimator.score(rows, Y) < 0.5
+
+
+@pytest.mark.parametrize("share, dense", [(0.2, False), (0.3, True)])
+def test_what_is_dense(share, dense):
+    rng = np.random.default_rng(0)
+    rows = rng.uniform(1, 2, (300, 40)) * (rng.uniform(size=(300, 40)) < share)
+    layer = quick(max_iter=1).fit(rows, rng.integers(3, size=300))._network.state["layers"][0]
+    assert ("whitening" in layer, "mean" in layer) == (dense, not dense)

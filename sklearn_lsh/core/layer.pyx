@@ -189,11 +189,12 @@ cdef class Layer:
 
     cdef void describe(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
         """Prepare the updates of rows with the input x."""
-        buf.move.centred, buf.move.gain = self.optimizer.is_centred(), 1
-        self.optimizer.describe(x, &buf.input)
         if self.whitening is not None:
             s.multiplications += self.whitening.whiten(x, &buf.input)
             buf.move.centred, buf.move.gain = True, self.whitening.gain
+        else:
+            self.optimizer.describe(x, &buf.input)
+            buf.move.centred, buf.move.gain = self.optimizer.is_centred(), 1
         buf.move.linear = self.optimizer.is_linear()
         buf.move.decay = 1 - self.optimizer.learning_rate * self.optimizer.alpha
         buf.move.intercept_input = buf.input.intercept_input

@@ -37,8 +37,8 @@ cdef class Optimizer:
 
     #: What ``learning_rate_init="auto"`` stands for.
     auto_learning_rate = 0.01
-    #: Whether inputs count less their mean.
-    centres = False
+    #: Whether the mean input can be subtracted lazily, so that updates cost an input's non-zeros.
+    centres_lazily = False
     #: State arrays with an axis of inputs, the second; and those with an axis of nodes, the first.
     by_input = ()
     by_node = ()
@@ -58,7 +58,7 @@ cdef class Optimizer:
         return False
 
     cdef bint is_centred(self) noexcept nogil:
-        """Whether updates subtract the mean input; needs a layer that knows it."""
+        """Whether updates subtract the mean input lazily; needs a store that knows it."""
         return False
 
     cdef bint is_by_feature(self) noexcept nogil:
@@ -76,7 +76,7 @@ cdef class Optimizer:
         Centred, z = w.(x - mu) + b' with b' = b + w.mu. The gradient with respect to (w, b') is
         (x - mu, 1), which in terms of (w, b) is (x - mu, 1 - mu.(x - mu)).
         """
-        u.x = x
+        u.x, u.mean, u.mean_sum = x, NULL, 0
         u.intercept_input = 1
         u.largest = max(<real> 1, kernels.max_abs(x.val, x.n))
         u.squared_norm = 1 + kernels.sum_squares(x.val, x.n)
@@ -156,7 +156,8 @@ cdef class Optimizer:
 cdef class PerWeight(Optimizer):
     """Base of the rules with state for every weight; the intercept is one more weight.
 
-    Weights lie by node, and so does their state.
+    Weights lie by node, and so does their state. In a centred layer the intercept that the rule
+    is for is b' = b + w.mu (see ``Optimizer.describe``): b takes back what w.mu gains.
     """
 
     by_input = ("state",)
@@ -172,16 +173,23 @@ cdef class PerWeight(Optimizer):
     cdef void move_node(self, int32_t j, real delta, const Input *u) noexcept nogil:
         cdef lsh_step s
         cdef SparseVec intercept_input
-        cdef real one = 1
+        cdef real one = 1, at_mean = 0
+        cdef real *w = self.rows.row(j)
+        cdef real *intercept = self.store.intercepts + j
         cdef Py_ssize_t row = <Py_ssize_t> j * self.width
         s.learning_rate = self.learning_rate
         s.momentum = self.momentum
         s.delta = delta
         s.inverse_scale = 1 / self.store.scale[j]
-        self.rule(&s, u.x, self.rows.row(j), self.state + row * self.store.n_in)
+        if u.mean != NULL:
+            at_mean = kernels.dot(NULL, w, self.store.n_in, u.mean)
+        self.rule(&s, u.x, w, self.state + row * self.store.n_in)
+        if u.mean != NULL:
+            at_mean -= kernels.dot(NULL, w, self.store.n_in, u.mean)
+            intercept[0] += self.store.scale[j] * at_mean
         intercept_input.idx, intercept_input.val, intercept_input.n = NULL, &one, 1
         s.inverse_scale = 1
-        self.rule(&s, &intercept_input, self.store.intercepts + j, self.intercept_state + row)
+        self.rule(&s, &intercept_input, intercept, self.intercept_state + row)
 
     cdef void rule(
         self, const lsh_step *s, const SparseVec *x, real *w, real *state
@@ -224,8 +232,9 @@ cdef class Adagrad(PerWeight):
         return {"state": (n_out, n_in, 2), "intercept_state": (n_out, 2)}
 
     cdef real reach(self, real multiple, const Input *u) noexcept nogil:
-        # |g| <= sqrt(G + g^2): a single step is at most lr, the geometric sum of them this.
-        return self.learning_rate / (1 - self.momentum)
+        # |g| <= sqrt(G + g^2): a single step is at most lr, the geometric sum of them this; and
+        # the intercept's, of a centred layer, takes back as many times the mean.
+        return self.learning_rate * (1 + u.mean_sum) / (1 - self.momentum)
 
     cdef void rule(
         self, const lsh_step *s, const SparseVec *x, real *w, real *state
@@ -310,7 +319,7 @@ cdef class RowwiseAdagrad(Optimizer):
     """
 
     auto_learning_rate = 0.5
-    centres = True
+    centres_lazily = True
     by_node = ("row_squares",)
     by_feature = FeaturewiseAdagrad
 

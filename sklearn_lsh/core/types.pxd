@@ -63,12 +63,14 @@ cdef struct ActiveSet:
 
 
 # The input of an update, with what every row's step needs to know of it.
-# Of a whitened layer, x is whitened, and along has the multiples of the directions that were
-# subtracted; otherwise there is no room for them.
+# Of a whitened layer, x is whitened, along has the multiples of the directions that were
+# subtracted, and mean the mean input; otherwise there is no room for them, and mean is NULL.
 cdef struct Input:
     SparseVec *x
     SparseVec whitened
     real *along
+    const real *mean
+    real mean_sum       # of its magnitudes
     real largest        # no magnitude of it, or of the intercept's input, is larger
     real intercept_input
     real squared_norm   # the intercept's input included; of the centred input where it counts

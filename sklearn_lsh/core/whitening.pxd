@@ -9,5 +9,6 @@ cdef class Whitening:
     cdef real *directions       # (n_directions, n_in)
     cdef real *reduction        # (n_directions,)
     cdef readonly real gain
+    cdef real mean_sum          # of its magnitudes
 
     cdef int64_t whiten(self, SparseVec *x, Input *u) noexcept nogil

@@ -1,5 +1,10 @@
 """Partial whitening: updates of a first layer as if its input had been whitened.
 
+Without directions it is centring, of dense input: little is saved there by subtracting the mean
+lazily (see weights.pyx), and threads that do not wait for each other lose updates now and then. If
+the part along the mean is lost and the rest is not, or the other way round, weights move far along
+the mean.
+
 With U the whitened principal directions, orthonormal, the network is trained as if its input were
 ``c M (x - mu)``, ``M = I - U (I - S) U'``: less its mean, and of each direction the share s left.
 Its weights w' belong to that input; the layer stores ``w = c M w'`` and reads x as it is. Of a
@@ -8,6 +13,8 @@ I - U (I - S^2) U'``. Directions of the input are not changed for anyone but the
 
 Which directions those are is decided in _whitening.py.
 """
+
+import numpy as np
 
 from libc.math cimport fabsf
 
@@ -33,6 +40,7 @@ cdef class Whitening:
         self.directions = reals(arrays["directions"])
         self.reduction = reals(arrays["reduction"])
         self.gain = arrays["gain"][0]
+        self.mean_sum = np.abs(arrays["mean"]).sum()
 
     cdef int64_t whiten(self, SparseVec *x, Input *u) noexcept nogil:
         """Make u the input of an update along the whitened x. Returns the multiplications.
@@ -53,8 +61,8 @@ cdef class Whitening:
             kernels.axpy(-u.along[k], NULL, self.directions + <Py_ssize_t> k * n, n, v)
         for i in range(n):
             v[i] *= self.gain
-        u.x = &u.whitened
-        # As of a centred layer, see Optimizer.describe.
+        u.x, u.mean, u.mean_sum = &u.whitened, self.mean, self.mean_sum
+        # As of a layer that is centred lazily, see Optimizer.describe.
         u.intercept_input = 1 - kernels.dot(NULL, v, n, self.mean)
         u.squared_norm = 1 + self.gain * max(<real> 0, norm2)
         u.largest = max(max(<real> 1, kernels.max_abs(v, n)), fabsf(u.intercept_input))
