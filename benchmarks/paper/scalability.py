@@ -150,24 +150,25 @@ def plot(times, overlaps, args):
         draw_times(left, *here)
         draw_overlaps(middle, here[1], "nodes", "nodes of the hidden layers")
         draw_overlaps(right, here[1], "weights", "weights of the first layer")
-        for panel in (left, right):
-            panel.legend(fontsize=6.5)
+        left.legend(fontsize=6, loc="lower left")
+        right.legend(fontsize=6.5)
         save(figure, args.figures, f"scalability_{data}.png")
         plt.close(figure)
 
 
 def typical(lines):
-    """Of each method the lines of one network: on the most cores, the smallest there is."""
+    """Of each method and width the lines of one network: on the most cores, the smallest share."""
     def size(line):
-        return (-int(line["cores"]), int(line["depth"]), int(line["width"]),
-                float(line["share"]), int(line["seed"]))
+        return -int(line["cores"]), int(line["depth"]), float(line["share"]), int(line["seed"])
 
     smallest = {}
     for line in lines:
-        smallest[line["method"]] = min(size(line), smallest.get(line["method"], size(line)))
+        key = line["method"], int(line["width"])
+        smallest[key] = min(size(line), smallest.get(key, size(line)))
     return {
-        method: [line for line in lines if line["method"] == method and size(line) == chosen]
-        for method, chosen in smallest.items()
+        key: [line for line in lines
+              if (line["method"], int(line["width"])) == key and size(line) == chosen]
+        for key, chosen in sorted(smallest.items(), reverse=True)
     }
 
 
@@ -175,12 +176,15 @@ def draw_times(panel, times, overlaps):
     if not times:
         not_run(panel)
         return
-    for method, lines in typical(times).items():
+    labelled = set()
+    for (method, width), lines in typical(times).items():
         lines = sorted(lines, key=lambda line: int(line["threads"]))
         threads = [int(line["threads"]) for line in lines]
         seconds = [float(line["seconds"]) for line in lines]
         colour, marker, label = STYLES[method]
-        panel.plot(threads, seconds, color=colour, marker=marker or "D", label=label)
+        marker = (marker or "D") if width <= 1000 else "s"
+        panel.plot(threads, seconds, color=colour, marker=marker,
+                   label=f"{label}, {width} nodes, {lines[0]['cores']} cores")
         if len(threads) > 1:
             ahead = [t for t in IN_FLIGHT if t >= threads[-1]]
             models = {"extrapolated, Amdahl": (None, ":")}
@@ -190,9 +194,11 @@ def draw_times(panel, times, overlaps):
                 models["extrapolated, overlap"] = (points, "--")
             for model, (points, style) in models.items():
                 panel.plot(ahead, extrapolated(threads, seconds, ahead, points), color=colour,
-                           linestyle=style, linewidth=1, label=model)
+                           linestyle=style, linewidth=1,
+                           label=None if model in labelled else model)
+                labelled.add(model)
     panel.set(xscale="log", yscale="log", xlabel="threads", ylabel="seconds an epoch",
-              title=f"{times[0]['cores']} cores, {times[0]['depth']} hidden layers")
+              title=f"{times[0]['depth']} hidden layers")
     panel.set_xticks(IN_FLIGHT, [str(t) for t in IN_FLIGHT])
     panel.yaxis.set_major_formatter("{x:g}")
     panel.minorticks_off()
