@@ -117,8 +117,8 @@ default="lsh"
         Leading principal directions of the input whose variance the first layer sees reduced to
         that of the next one: its weights start, and are updated, as if they were. Needs
         "rowwise_adagrad" and input that is not wide and sparse; learned, as the
-        mean input is, from up to 2,048 rows of those that training starts with. "auto" chooses 0,
-        4 or 32 by what a wide network would gain, see the user guide: often 32 for photographs,
+        mean input is, from up to 2,048 rows of those that training starts with. "auto" chooses 0
+        or 32 by what a wide network would gain, see the user guide: often 32 for photographs,
         0 for tables of features; 0 where it cannot be, or too little is known. A later change has
         no effect on a network that is trained further. See ``n_whitened_``.
 

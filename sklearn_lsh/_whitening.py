@@ -17,13 +17,12 @@ from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs
 
 from .core.subspace import principal_subspace
 
-# Numbers of directions that "auto" chooses from. More cost more than they gain.
-CANDIDATES = (0, 4, 32)
+# Numbers of directions that "auto" chooses from. More cost more than they gain; a few, where they
+# were chosen, helped nobody.
+CANDIDATES = (0, 32)
 # None is whitened unless the error falls below this share of what it is without: whitened updates
 # write to all weights of a row, not to those of the input's non-zeros alone.
-WORTH = 0.9
-# If the first half of the rows puts no number below this share, the second is not asked.
-HOPELESS = 0.95
+WORTH = 0.95
 # Fewer rows say too little; more features, and outputs, take too long.
 FEWEST_ROWS, MOST_FEATURES, MOST_OUTPUTS = 512, 4096, 1000
 # Of the kernel's diagonal: what is learned slowly in training counts little.
@@ -162,7 +161,7 @@ def extrapolated_errors(rows, along, targets, n_rows, reductions):
         spent += half * half * rows.shape[1]
         falling = np.minimum(1, of_halves / np.maximum(of_quarters, TINY))
         errors = of_halves * falling**doublings
-        if errors.min() > HOPELESS * errors[0]:
+        if errors.min() == errors[0]:  # no gain: the second half is not asked
             break
     return errors / max(np.square(targets[: start + half]).sum(), TINY), spent
 

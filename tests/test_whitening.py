@@ -145,8 +145,8 @@ def test_what_was_spent_is_counted():
         quick(n_whitened=n, max_iter=1).fit(rows, y).history_["multiplications"][0]
         for n in ("auto", 4)
     )
-    # Both halves were asked, since the first saw a gain; 4 directions are reduced, of 4 or 32.
-    spent = 2 * (1024**2 * (40 + 4 + 4) + 3 * 1024**3 * 5 // 8)
+    # Both halves were asked, since the first saw a gain; 4 directions are reduced, of 32.
+    spent = 2 * (1024**2 * (40 + 4) + 2 * 1024**3 * 5 // 8)
     dense = 3000 * (2 * 40 * 120 + 3 * 120)
     assert chosen - given == pytest.approx(spent / dense, rel=0.02)
 
@@ -188,15 +188,16 @@ def test_errors_are_extrapolated(n_rows, doublings, monkeypatch):
     monkeypatch.setattr("sklearn_lsh._whitening.left_out_error", error)
     rng = np.random.default_rng(0)
     rows, targets = rng.standard_normal((100, 4)), rng.choice([-1, 1], (100, 1))
-    rest = rows, rows, targets, n_rows, [Reduction(np.ones(4), 1, 0)]
-    found, _ = extrapolated_errors(*rest)
+    none = Reduction(np.ones(4), 1, 0)
+    found, _ = extrapolated_errors(rows, rows, targets, n_rows, [none, none])
     # Nothing is below the error without whitening, so the first half is all that is asked.
     total = np.square((targets - targets.mean())[:50]).sum()
-    assert_allclose(found, [0.8 * 0.8**doublings / total])
-    monkeypatch.setattr("sklearn_lsh._whitening.HOPELESS", 1)
-    found, _ = extrapolated_errors(*rest)
+    assert_allclose(found, 2 * [0.8 * 0.8**doublings / total])
+    errors = iter([0.8, 0.5, 0.5, 0.6, 0.5, 0.5] * 2)
+    monkeypatch.setattr("sklearn_lsh._whitening.left_out_error", lambda *_: next(errors))
+    found, _ = extrapolated_errors(rows, rows, targets, n_rows, [none, none])
     total = np.square(targets - targets.mean()).sum()
-    assert_allclose(found, [1.6 * 0.8**doublings / total])
+    assert_allclose(found, [1.6 * 0.8**doublings / total, 1.2 * 0.6**doublings / total])
 
 
 @pytest.mark.parametrize("n_directions", [0, 1, 3, 9])
