@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ._data import CENTRED_DENSITY, LARGEST_MEAN, as_rows, profile
+from ._data import CENTRED_DENSITY, DENSE, LARGEST_MEAN, as_rows, profile
 from ._labels import Labels
 from ._memory import network_bytes, require
 from ._network import Network
@@ -115,12 +115,12 @@ default="lsh"
 
     n_whitened : int or "auto", default="auto"
         Leading principal directions of the input whose variance the first layer sees reduced to
-        that of the next one: its weights start, and are updated, as if they were. Needs
-        "rowwise_adagrad" and input that is not wide and sparse; learned, as the
-        mean input is, from up to 2,048 rows of those that training starts with. "auto" chooses 0
-        or 32 by what a wide network would gain, see the user guide: often 32 for photographs,
-        0 for tables of features; 0 where it cannot be, or too little is known. A later change has
-        no effect on a network that is trained further. See ``n_whitened_``.
+        that of the next one: its weights start, and are updated, as if they were. Needs input that
+        is centred (see ``solver``); learned, as the mean input is, from up to 2,048 rows of those
+        that training starts with. "auto" chooses 0 or 32 by what a wide network would gain, see
+        the user guide: often 32 for photographs, 0 for tables of features; 0 where it cannot be,
+        or too little is known. A later change has no effect on a network that is trained further.
+        See ``n_whitened_``.
 
     alpha : float, default=0.0
         L2 penalty as decoupled weight decay: before a node's update its weights (all of
@@ -536,16 +536,16 @@ default="lsh"
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         mean = seen.mean if SOLVERS[self.solver].centres_lazily else None
         prior = labels.prior(y, settings.loss) if settings.has_many_outputs else None
-        whitening, spent = self._whitening(y, labels, settings, seen, X.shape[0], seed)
+        whitening, spent = self._whitening(y, labels, settings, seen, mean, X.shape[0], seed)
         if whitening is None and seen.is_dense:
             whitening = centring(seen.mean)
         network = Network.create(settings, seed, mean, seen.squared_norm, prior, whitening)
         network.spent = spent
         return network
 
-    def _whitening(self, y, labels, settings, seen, n_rows, seed):
+    def _whitening(self, y, labels, settings, seen, mean, n_rows, seed):
         """What ``Network.create`` takes, and the multiplications spent on it."""
-        possible = seen.mean is not None and SOLVERS[self.solver].centres_lazily
+        possible = seen.is_dense or mean is not None
         targets = None
         if self.n_whitened == "auto":
             if not (possible and worth_asking(settings, n_rows)):
@@ -555,9 +555,9 @@ default="lsh"
             return None, 0
         elif not possible:
             raise ValueError(
-                f"n_whitened={self.n_whitened} needs solver='rowwise_adagrad' and input of which "
-                f"at least {100 * CENTRED_DENSITY:g} % is not zero, with means below "
-                f"{LARGEST_MEAN:g}; use 'auto' or 0 for other data."
+                f"n_whitened={self.n_whitened} needs input of which at least {100 * DENSE:g} % "
+                f"is not zero ({100 * CENTRED_DENSITY:g} % with solver='rowwise_adagrad'), with "
+                f"means below {LARGEST_MEAN:g}; use 'auto' or 0 for other data."
             )
         rng = np.random.default_rng([seed, 2])
         return choose_whitening(seen.sample, targets, n_rows, self.n_whitened, rng)

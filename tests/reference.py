@@ -209,10 +209,12 @@ class Network:
 class Rule:
     """Base: learning rate, momentum, and decoupled decay of the weights of updated rows.
 
-    With a mean input mu a rule acts on z = w (x - mu) + b', b' = b + w mu.
+    With a mean input mu a rule acts on z = w (x - mu) + b', b' = b + w mu; with a symmetric map A
+    of the input on z = w' A (x - mu) + b', w = A w'. "adagrad" takes w's share of that for its
+    gradient: its accumulators are those of w.
     """
 
-    mean = 0.0
+    mean, map = 0.0, None
 
     def __init__(self, shape, learning_rate, momentum=0.0, alpha=0.0):
         self.lr, self.momentum, self.alpha = learning_rate, momentum, alpha
@@ -222,6 +224,8 @@ class Rule:
         layer.w[j] *= 1 - self.lr * self.alpha
         if np.any(self.mean):
             idx, val = np.arange(layer.w.shape[1]), self.centred(layer, idx, val)
+            if self.map is not None:
+                val = self.map @ self.map @ val
         seen_as = layer.b[j] + np.sum(layer.w[j] * self.mean)
         # The intercept is a weight on a constant 1: column -1 of the state.
         step = self.steps(j, delta, np.append(idx, -1), np.append(val, 1.0))
@@ -256,12 +260,7 @@ class Adagrad(Rule):
 
 
 class RowwiseAdagrad(Rule):
-    """One accumulator a row: the squared norm of its gradient.
-
-    With a symmetric map A of the input it acts on z = w' A (x - mu) + b', w = A w'.
-    """
-
-    map = None
+    """One accumulator a row: the squared norm of its gradient."""
 
     def start(self, shape):
         self.total = np.zeros(shape[0])

@@ -155,11 +155,10 @@ def test_weight_decay_touches_the_updated_rows_only(solver):
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
 @pytest.mark.parametrize("selection", SELECTIONS)
 @pytest.mark.parametrize("n_whitened", [1, 5, 64])
-def test_whitened_inputs(n_whitened, selection, alpha):
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_whitened_inputs(solver, n_whitened, selection, alpha):
     X, y = digits()
-    estimator = stepper(
-        selection=selection, solver="rowwise_adagrad", n_whitened=n_whitened, alpha=alpha
-    )
+    estimator = stepper(selection=selection, solver=solver, n_whitened=n_whitened, alpha=alpha)
     assert_steps_agree(estimator, X, y)
     assert 0 < estimator.n_whitened_ <= n_whitened
 
