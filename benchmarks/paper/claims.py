@@ -214,8 +214,9 @@ def verdict(values, bars, form="{:+.2f}"):
     """Values beside their bars: whether each is met."""
     if not values:
         return None
+    # What equals its bar meets it: accuracies are decimal fractions, their differences are not.
     missed = [TITLES[name] + f" ({depth})" for (depth, name), value in values.items()
-              if value < bars[depth, name]]
+              if value < bars[depth, name] - 1e-6]
     return ("missed: " + ", ".join(missed) if missed else "met") + ". " + by_depth(values, form)
 
 
