@@ -13,11 +13,11 @@ SAMPLED_ROWS = 2048
 # Least share of non-zeros, and largest mean of a feature (squares have to fit float32), with
 # which input is centred. With fewer, and more than so many features, data are wide and sparse.
 CENTRED_DENSITY = 0.05
-# The same with which updates of the first layer write to all weights of a row: nearly every cache
-# line (16 numbers) of it is written to anyway.
-DENSE = 0.25
 LARGEST_MEAN = 1e9
 WIDE = 1000
+# From this share on, updates of the first layer write to all weights of a row: nearly every cache
+# line (16 numbers) of it is written to anyway.
+DENSE = 0.25
 
 
 def as_rows(X):

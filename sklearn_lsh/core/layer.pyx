@@ -194,7 +194,7 @@ cdef class Layer:
             buf.move.centred, buf.move.gain = True, self.whitening.gain
         else:
             self.optimizer.describe(x, &buf.input)
-            buf.move.centred, buf.move.gain = self.optimizer.is_centred(), 1
+            buf.move.centred, buf.move.gain = self.store.mean != NULL, 1
         buf.move.linear = self.optimizer.is_linear()
         buf.move.decay = 1 - self.optimizer.learning_rate * self.optimizer.alpha
         buf.move.intercept_input = buf.input.intercept_input

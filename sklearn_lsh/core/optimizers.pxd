@@ -11,7 +11,6 @@ cdef class Optimizer:
     cdef public real alpha
 
     cdef bint is_linear(self) noexcept nogil
-    cdef bint is_centred(self) noexcept nogil
     cdef void describe(self, SparseVec *x, Input *u) noexcept nogil
 
     cdef int32_t step(

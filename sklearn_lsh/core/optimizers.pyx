@@ -57,10 +57,6 @@ cdef class Optimizer:
     cdef bint is_linear(self) noexcept nogil:
         return False
 
-    cdef bint is_centred(self) noexcept nogil:
-        """Whether updates subtract the mean input lazily; needs a store that knows it."""
-        return False
-
     cdef bint is_by_feature(self) noexcept nogil:
         """Whether rows are moved by ``step_features`` and ``step_intercepts``, not ``step``."""
         return False
@@ -80,7 +76,7 @@ cdef class Optimizer:
         u.intercept_input = 1
         u.largest = max(<real> 1, kernels.max_abs(x.val, x.n))
         u.squared_norm = 1 + kernels.sum_squares(x.val, x.n)
-        if self.is_centred():
+        if self.store.mean != NULL:
             u.intercept_input = 1 - (x.mean_product - self.store.mean_norm2)
             u.largest = max(u.largest + self.store.mean_largest, fabsf(u.intercept_input))
             # Rounding must not make it less than the intercept's share.
@@ -329,9 +325,6 @@ cdef class RowwiseAdagrad(Optimizer):
 
     cdef bint is_linear(self) noexcept nogil:
         return True
-
-    cdef bint is_centred(self) noexcept nogil:
-        return self.store.mean != NULL
 
     @staticmethod
     def state_shapes(n_out, n_in):
