@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from problems import digits, quick, same_model
 from sklearn.exceptions import ConvergenceWarning
 from test_cells import assert_cells_follow_weights
@@ -130,6 +130,42 @@ def test_without_locks(solver):
     two = quick(lock_free=True, n_jobs=2, **params).fit(X, Y)
     assert two.t_ == ordered.t_
     assert two.score(X, Y) > ordered.score(X, Y) - 0.05
+
+
+@pytest.mark.usefixtures("centring")
+@pytest.mark.parametrize("taken", [[], [3], range(0, 120, 2), range(120)], ids=len)
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_rows_that_another_thread_is_writing_are_left_out(solver, taken):
+    """Weights, intercept and sketch, and none but those."""
+    n, taken = 50, np.array(taken, int)
+    order = np.random.default_rng(2).permutation(len(X))[:n]
+    targets = Targets(np.arange(len(X) + 1), Y.astype(np.int32))
+    found = []
+    for threads, divided in [(1, "examples"), (2, "batches")]:
+        estimator = quick(solver=solver, hash_search="scan", alpha=0.01, max_iter=2).fit(X, Y)
+        engine = estimator._network.engine
+        first = engine.layers[0]
+        before = estimator.coefs_[0].copy(), estimator.intercepts_[0].copy()
+        first.share(threads > 1)
+        if threads > 1 and first.claimed is not None:
+            first.claimed[taken] = 1
+        # A batch of all: the second thread has none, and none of its own claims.
+        spaces = engine.workspaces(threads, n)
+        engine.train(as_rows(X), targets, order, 0, n, 7, spaces, n, divided)
+        first.store.fold_all()
+        if solver == "rowwise_adagrad":  # those of the others are encoded anew at the pass's end
+            assert_sketches_follow_weights(estimator)
+        found.append((estimator.coefs_[0], estimator.intercepts_[0]))
+    if first.claimed is None:  # not centred
+        assert solver != "rowwise_adagrad"
+        taken = taken[:0]
+    else:
+        assert_array_equal(np.flatnonzero(first.claimed), taken)
+    free = np.setdiff1d(np.arange(120), taken)
+    for was, alone, shared in zip(before, *found, strict=True):
+        assert_array_equal(shared[..., free], alone[..., free])
+        assert_array_equal(shared[..., taken], was[..., taken])
+        assert not len(free) or (shared[..., free] != was[..., free]).any()
 
 
 @pytest.mark.parametrize("n", [1, 2, 31, 32, 33, 100])

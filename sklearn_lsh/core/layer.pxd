@@ -1,6 +1,6 @@
 from .optimizers cimport Optimizer
 from .selection cimport Selector
-from .types cimport LayerBuffers, Scratch, SparseVec, int32_t, real
+from .types cimport Input, LayerBuffers, Scratch, SparseVec, int32_t, real
 from .weights cimport WeightStore
 from .whitening cimport Whitening
 
@@ -19,6 +19,8 @@ cdef class Layer:
     cdef object arrays
     cdef unsigned char *used            # (n_out,): active at least once since cleared
     cdef int32_t *visits                # (n_out,): updates, where nodes are sorted by them
+    cdef readonly object claimed        # what claims borrows
+    cdef unsigned char *claims          # (n_out,): rows being written; NULL where none is shared
 
     cdef void enter(self, SparseVec *x, Scratch *s) noexcept nogil
     cdef int32_t exact_top(self, const real *z, Scratch *s, real *bar) noexcept nogil
@@ -40,6 +42,9 @@ cdef class Layer:
     cdef int32_t units_together(self, int n_owners) noexcept nogil
     cdef int32_t update(
         self, int32_t start, int32_t stop, bint tell, LayerBuffers *buf, Scratch *s
+    ) noexcept nogil
+    cdef int32_t step_claimed(
+        self, const int32_t *ids, const real *delta, int32_t n, Input *u, Scratch *s
     ) noexcept nogil
     cdef void tell_selector(self, LayerBuffers *buf, Scratch *s) noexcept nogil
     cdef int32_t update_features(

@@ -1,11 +1,14 @@
 """One layer: weights, a selector and an optimizer, joined by forward, backward and update."""
 
+import numpy as np
+
 from libc.math cimport expf, fabsf, tanhf
 
+from .claims cimport claim, release
 from .kernels cimport kernels, write_runs
 from .optimizers cimport Optimizer
 from .selection cimport AllNodes, Selector, WinnerTakeAll
-from .types cimport LayerBuffers, Scratch, SparseVec, borrow, int32_t, int64_t, ints, real
+from .types cimport Input, LayerBuffers, Scratch, SparseVec, borrow, int32_t, int64_t, ints, real
 from .weights cimport WeightStore
 from .whitening cimport Whitening
 
@@ -55,6 +58,7 @@ cdef class Layer:
         self.used = <unsigned char *> borrow(used, "u1")
         self.visits = NULL if visits is None else ints(visits)
         self.whitening = whitening
+        self.claims = NULL
         if whitening is not None:
             selector.heed(whitening)
 
@@ -73,6 +77,20 @@ cdef class Layer:
             self.inference_selector = exact(self.store, chosen.n_active, chosen.by_magnitude)
             self.inference_selector.threshold = chosen.threshold
         self.inference_kind = kind
+
+    def share(self, shared):
+        """Told before a pass whether threads will update rows that they do not own.
+
+        Weights and intercept of a centred layer move by much that cancels. Of two threads that
+        write a row at once one may overwrite the weights that the other has moved, and not the
+        intercept: so rows are claimed there. Elsewhere what is lost is part of a step.
+        """
+        centred = self.whitening is not None or self.store.mean != NULL
+        if shared and centred and self.claimed is None:
+            self.claimed = np.zeros(self.store.n_out, np.uint8)
+        self.claims = NULL
+        if shared and centred:
+            self.claims = <unsigned char *> borrow(self.claimed, "u1")
 
     cdef void enter(self, SparseVec *x, Scratch *s) noexcept nogil:
         """Complete an input with its product with the mean input, if the layer is centred."""
@@ -232,7 +250,10 @@ cdef class Layer:
         if self.visits != NULL:
             for t in range(n):
                 self.visits[ids[t]] += 1
-        refused = self.optimizer.step(ids, buf.delta + first, n, &buf.input, s)
+        if self.claims == NULL:
+            refused = self.optimizer.step(ids, buf.delta + first, n, &buf.input, s)
+        else:
+            refused = self.step_claimed(ids, buf.delta + first, n, &buf.input, s)
         s.multiplications += <int64_t> n * buf.input.x.n
         if buf.move.applied != NULL:
             for t in range(n):
@@ -244,6 +265,24 @@ cdef class Layer:
                     )
             if tell:
                 self.selector.rows_moved(first, n, buf, s)
+        return refused
+
+    cdef int32_t step_claimed(
+        self, const int32_t *ids, const real *delta, int32_t n, Input *u, Scratch *s
+    ) noexcept nogil:
+        """The optimizer's step, row by row, without those that another thread is writing.
+
+        Left out, not waited for: half of all updates may be without harm (see doc/internals).
+        """
+        cdef int32_t t, refused = 0
+        # Downwards: each step writes s.rank[0], which is the place of the last one.
+        for t in range(n - 1, -1, -1):
+            if claim(self.claims + ids[t]):
+                refused += self.optimizer.step(ids + t, delta + t, 1, u, s)
+                release(self.claims + ids[t])
+                s.rank[t] = s.rank[0]
+            else:
+                s.rank[t] = 0
         return refused
 
     cdef void tell_selector(self, LayerBuffers *buf, Scratch *s) noexcept nogil:
