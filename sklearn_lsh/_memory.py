@@ -7,7 +7,7 @@ from pathlib import Path
 from .core.hashing import Subspace
 
 # Numbers that a layer keeps for a node in one slot of a workspace, and for all slots of a thread.
-SLOT_NUMBERS = 9
+SLOT_NUMBERS = 10
 THREAD_NUMBERS = 6
 
 

@@ -179,6 +179,7 @@ class Network:
         self.settings = Settings(**state["settings"])
         self.inference = "auto"
         self.rates = {"learning_rate": 0.0, "momentum": 0.0, "alpha": 0.0}
+        self.shared = False
         #: Multiplications that making it took, until they are counted.
         self.spent = 0
         self._assemble()
@@ -289,6 +290,7 @@ class Network:
         self.engine = Engine(layers, LOSSES[settings.loss](), settings.has_many_outputs)
         self._pass_inference_on()
         self.set_rates(**self.rates)
+        self.share(self.shared)
 
     def _selector(self, store, index, by_magnitude):
         settings = self.settings
@@ -466,7 +468,7 @@ class Network:
             if "busy" in arrays:
                 arrays["busy"] = layer.selector.n_busy = len(arrays["intercepts"])
 
-    # ---- rates, before a pass ----------------------------------------------------------
+    # ---- before a pass -----------------------------------------------------------------
 
     def set_rates(self, learning_rate, momentum, alpha):
         """Step size, momentum and L2 of every layer from now on."""
@@ -475,6 +477,15 @@ class Network:
             layer.optimizer.learning_rate = learning_rate
             layer.optimizer.momentum = momentum
             layer.optimizer.alpha = alpha
+
+    def share(self, shared):
+        """Whether threads, or simulated workers, update rows without waiting for each other.
+
+        Told before workspaces are made for the pass.
+        """
+        self.shared = shared
+        for layer in self.engine.layers:
+            layer.share(shared)
 
     def fold(self):
         """Fold in what is lazy, so that ``state`` holds the weights themselves."""

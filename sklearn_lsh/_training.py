@@ -119,6 +119,7 @@ class Trainer:
         # Lock-free each thread takes batches of its own, no more together than a batch without:
         # updates must not come from weights that are much older.
         self.batch = share if options.lock_free else options.batch_size
+        network.share(options.n_simulated > 1 or options.lock_free and n_threads > 1)
         self.workspaces = [
             network.engine.workspaces(1, max(1, min(n, len(examples))), targets.most_labels)[0]
             for n in in_hand

@@ -114,8 +114,9 @@ class Layer:
     def d_inputs(self, delta):
         return delta @ self.w[np.ix_(self.outputs[0], self.inputs[0])]
 
-    def update(self, inputs, nodes, delta):
-        for j, d in zip(nodes, delta, strict=True):
+    def update(self, inputs, nodes, delta, seen):
+        for j, d, s in zip(nodes, delta, seen, strict=True):
+            self.rule.since = self.rule.sums[j] - s
             self.rule.update(self, j, d, *inputs)
 
 
@@ -127,7 +128,7 @@ class LayerByFeature(Layer):
         self.feature_squares = np.array(feature_squares, np.float64)
         self.intercept_squares = np.array(intercept_squares, np.float64)
 
-    def update(self, inputs, nodes, delta):
+    def update(self, inputs, nodes, delta, seen):
         lr, alpha = self.rule.lr, self.rule.alpha
         if not len(nodes):
             return
@@ -175,8 +176,10 @@ class Network:
     def updates(self, x, labels, active, weight=1.0):
         """Loss, and what ``apply`` takes for one training step from the weights as they are."""
         value, deltas = self.deltas(x, labels, active, weight)
-        pairs = zip(self.layers, deltas, strict=True)
-        return value, [(layer.inputs, layer.outputs[0], delta) for layer, delta in pairs]
+        return value, [
+            (layer.inputs, layer.outputs[0], delta, layer.rule.sums[layer.outputs[0]])
+            for layer, delta in zip(self.layers, deltas, strict=True)
+        ]
 
     def apply(self, updates):
         for layer, update in zip(self.layers, updates, strict=True):
@@ -194,6 +197,8 @@ class Network:
         ``examples`` are the arguments of ``step``, ``batch`` of which make a turn.
         """
         examples, waiting, turn = list(examples), [[] for _ in range(n_workers)], 0
+        for layer in self.layers:
+            layer.rule.shared = n_workers > 1
         while examples or any(waiting):
             worker = turn % n_workers
             for updates in waiting[worker]:
@@ -215,9 +220,12 @@ class Rule:
     """
 
     mean, map = 0.0, None
+    # Whether gradients may be late; and what the row's sum has grown by since one was computed.
+    shared, since = False, 0.0
 
     def __init__(self, shape, learning_rate, momentum=0.0, alpha=0.0):
         self.lr, self.momentum, self.alpha = learning_rate, momentum, alpha
+        self.sums = np.zeros(shape[0])
         self.start(shape)
 
     def update(self, layer, j, delta, idx, val):
@@ -270,7 +278,11 @@ class RowwiseAdagrad(Rule):
         centred = self.centred(layer, idx, val)
         if self.map is not None:
             centred = self.map @ centred
-        self.total[j] += delta**2 * (1 + centred @ centred)
+        g = delta * np.sqrt(1 + centred @ centred)
+        self.total[j] += g**2
+        if self.shared:  # McMahan and Streeter 2014, a number for a row's gradient
+            self.total[j] += max(0, 2 * g * self.since)
+            self.sums[j] += g
         a = self.lr * delta / np.sqrt(self.total[j] + 0.1)
         seen_as = layer.b[j] + np.sum(layer.w[j] * self.mean)
         layer.w[j] -= a * (centred if self.map is None else self.map @ centred)

@@ -143,10 +143,10 @@ def test_rows_that_another_thread_is_writing_are_left_out(solver, taken):
     found = []
     for threads, divided in [(1, "examples"), (2, "batches")]:
         estimator = quick(solver=solver, hash_search="scan", alpha=0.01, max_iter=2).fit(X, Y)
+        estimator._network.share(True)
         engine = estimator._network.engine
         first = engine.layers[0]
         before = estimator.coefs_[0].copy(), estimator.intercepts_[0].copy()
-        first.share(threads > 1)
         if threads > 1 and first.claimed is not None:
             first.claimed[taken] = 1
         # A batch of all: the second thread has none, and none of its own claims.
@@ -168,6 +168,15 @@ def test_rows_that_another_thread_is_writing_are_left_out(solver, taken):
         assert not len(free) or (shared[..., free] != was[..., free]).any()
 
 
+def test_new_hash_functions_do_not_end_sharing():
+    network = quick(hash_search="scan", max_iter=1).fit(X, Y)._network
+    network.share(True)
+    for claimed in (True, False):
+        network.share(claimed)
+        network.replace_hashing(0, network.state["layers"][0]["hashing"])
+        assert (network.engine.layers[0].claimed is not None) == claimed
+
+
 @pytest.mark.parametrize("n", [1, 2, 31, 32, 33, 100])
 def test_rows_predicted_together_do_not_meet(n):
     """Rows are predicted by the batch, and each as if it were alone."""
@@ -187,7 +196,8 @@ def test_rows_predicted_together_do_not_meet(n):
 def test_workers_use_the_weights_of_their_turn(simulate, solver, n_examples, n_workers, batch):
     """Gradients are from the weights that a worker found, and applied at its next turn.
 
-    What is left at the end is applied as well: also if no worker came to a second turn.
+    What is left at the end is applied as well: also if no worker came to a second turn. Where
+    there are others, the solver that heeds it finds late gradients late.
     """
     estimator = small(solver).set_params(batch_size=batch)
     oracle, start = twin(estimator), [w.copy() for w in estimator.coefs_]

@@ -148,8 +148,6 @@ cdef class Engine(Steps):
             self.check_slots(workspaces, (most + n_threads - 1) // n_threads)
         p.row = <const int64_t *> borrow(order, "i8")
         p.start, p.stop, p.batch, p.seed = start, stop, batch, seed
-        for layer in self.layers:
-            layer.share(divided == "batches" and at_work > 1)
         cdef Space **spaces = gather(workspaces)
         try:
             if n_stages > 1:

@@ -44,7 +44,8 @@ cdef class Layer:
         self, int32_t start, int32_t stop, bint tell, LayerBuffers *buf, Scratch *s
     ) noexcept nogil
     cdef int32_t step_claimed(
-        self, const int32_t *ids, const real *delta, int32_t n, Input *u, Scratch *s
+        self, const int32_t *ids, const real *delta, const real *seen, int32_t n, Input *u,
+        Scratch *s
     ) noexcept nogil
     cdef void tell_selector(self, LayerBuffers *buf, Scratch *s) noexcept nogil
     cdef int32_t update_features(

@@ -84,6 +84,7 @@ cdef class Layer:
         Weights and intercept of a centred layer move by much that cancels. Of two threads that
         write a row at once one may overwrite the weights that the other has moved, and not the
         intercept: so rows are claimed there. Elsewhere what is lost is part of a step.
+        The optimizer is told, too.
         """
         centred = self.whitening is not None or self.store.mean != NULL
         if shared and centred and self.claimed is None:
@@ -91,6 +92,7 @@ cdef class Layer:
         self.claims = NULL
         if shared and centred:
             self.claims = <unsigned char *> borrow(self.claimed, "u1")
+        self.optimizer.share(shared)
 
     cdef void enter(self, SparseVec *x, Scratch *s) noexcept nogil:
         """Complete an input with its product with the mean input, if the layer is centred."""
@@ -180,6 +182,9 @@ cdef class Layer:
         if n < self.store.n_out:
             buf.out.idx = buf.out_idx
             write_runs(&buf.out, &buf.out_runs, self.store.n_out)
+        if not inference and self.optimizer.sums != NULL and buf.seen != NULL:
+            for t in range(n):
+                buf.seen[t] = self.optimizer.sums[buf.out_idx[t]]
         if not inference:
             for t in range(buf.active.n):
                 if not self.used[buf.active.idx[t]]:  # a line that is only read is all threads'
@@ -245,15 +250,19 @@ cdef class Layer:
         cdef int32_t refused, t, first = position(buf.out_idx, buf.out.n, start)
         cdef int32_t n = position(buf.out_idx, buf.out.n, stop) - first
         cdef int32_t *ids = buf.out_idx + first
+        cdef real *delta = buf.delta + first
+        cdef real *seen = NULL
+        if self.optimizer.sums != NULL and buf.seen != NULL:
+            seen = buf.seen + first
         if n == 0:
             return 0
         if self.visits != NULL:
             for t in range(n):
                 self.visits[ids[t]] += 1
         if self.claims == NULL:
-            refused = self.optimizer.step(ids, buf.delta + first, n, &buf.input, s)
+            refused = self.optimizer.step(ids, delta, seen, n, &buf.input, s)
         else:
-            refused = self.step_claimed(ids, buf.delta + first, n, &buf.input, s)
+            refused = self.step_claimed(ids, delta, seen, n, &buf.input, s)
         s.multiplications += <int64_t> n * buf.input.x.n
         if buf.move.applied != NULL:
             for t in range(n):
@@ -268,7 +277,8 @@ cdef class Layer:
         return refused
 
     cdef int32_t step_claimed(
-        self, const int32_t *ids, const real *delta, int32_t n, Input *u, Scratch *s
+        self, const int32_t *ids, const real *delta, const real *seen, int32_t n, Input *u,
+        Scratch *s
     ) noexcept nogil:
         """The optimizer's step, row by row, without those that another thread is writing.
 
@@ -278,7 +288,9 @@ cdef class Layer:
         # Downwards: each step writes s.rank[0], which is the place of the last one.
         for t in range(n - 1, -1, -1):
             if claim(self.claims + ids[t]):
-                refused += self.optimizer.step(ids + t, delta + t, 1, u, s)
+                refused += self.optimizer.step(
+                    ids + t, delta + t, NULL if seen == NULL else seen + t, 1, u, s
+                )
                 release(self.claims + ids[t])
                 s.rank[t] = s.rank[0]
             else:

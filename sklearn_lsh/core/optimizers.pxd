@@ -9,16 +9,23 @@ cdef class Optimizer:
     cdef public real learning_rate      # set by the schedule between passes
     cdef public real momentum
     cdef public real alpha
+    cdef object summed
+    cdef real *sums                     # (n_out,): of rows' gradients; NULL where none is late
 
     cdef bint is_linear(self) noexcept nogil
     cdef void describe(self, SparseVec *x, Input *u) noexcept nogil
 
     cdef int32_t step(
-        self, const int32_t *ids, const real *delta, int32_t n, Input *u, Scratch *s
+        self, const int32_t *ids, const real *delta, const real *seen, int32_t n, Input *u,
+        Scratch *s
     ) noexcept nogil
-    cdef real multiple(self, int32_t j, real delta, const Input *u) noexcept nogil
+    cdef real multiple(
+        self, int32_t j, real delta, real since, const Input *u
+    ) noexcept nogil
     cdef real reach(self, real multiple, const Input *u) noexcept nogil
-    cdef void move_node(self, int32_t j, real delta, const Input *u) noexcept nogil
+    cdef void move_node(
+        self, int32_t j, real delta, real since, const Input *u
+    ) noexcept nogil
     cdef void move_together(
         self, const int32_t *ids, int32_t n, const Input *u, Scratch *s
     ) noexcept nogil
@@ -53,6 +60,7 @@ cdef class Adagrad(PerWeight):
 
 cdef class RowwiseAdagrad(Optimizer):
     cdef real *row_squares
+    cdef real square(self, real delta, real since, const Input *u) noexcept nogil
 
 
 cdef class FeaturewiseAdagrad(Optimizer):

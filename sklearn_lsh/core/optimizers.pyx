@@ -6,6 +6,8 @@ is neither read nor aged. L2 (``alpha``) is decoupled and
 lazy: an updated row's weights, all of them, first shrink by ``1 - learning_rate * alpha``.
 """
 
+import numpy as np
+
 from libc.math cimport fabsf, sqrtf
 
 from .kernels cimport kernels, lsh_step
@@ -14,6 +16,7 @@ from .weights cimport ByFeature, ByNode, WeightStore
 
 # Gradients beyond this are refused: their squares still fit float32.
 cdef real LARGEST_GRADIENT = 1e18
+cdef real LARGEST_SQUARE = 1e36
 # What a neuron's accumulator starts with: damps its first steps, which Adagrad would make
 # full ones however small the gradient.
 cdef real ROW_START = 0.1
@@ -48,6 +51,7 @@ cdef class Optimizer:
     def __init__(self, WeightStore store, state):
         self.store = store
         self.arrays = state
+        self.share(False)
 
     @property
     def linear(self):
@@ -60,6 +64,13 @@ cdef class Optimizer:
     cdef bint is_by_feature(self) noexcept nogil:
         """Whether rows are moved by ``step_features`` and ``step_intercepts``, not ``step``."""
         return False
+
+    def share(self, shared):
+        """Told before a pass whether gradients may be late: others have moved their rows.
+
+        Before workspaces are made for it, too. A rule that heeds it sums up each row's gradients.
+        """
+        self.summed, self.sums = None, NULL
 
     @staticmethod
     def state_shapes(n_out, n_in):
@@ -84,40 +95,52 @@ cdef class Optimizer:
             u.squared_norm = max(<real> 1, u.squared_norm)
 
     cdef int32_t step(
-        self, const int32_t *ids, const real *delta, int32_t n, Input *u, Scratch *s
+        self, const int32_t *ids, const real *delta, const real *seen, int32_t n, Input *u,
+        Scratch *s
     ) noexcept nogil:
         """Update node ids[t] with gradient delta[t] * input. Returns how many were refused.
 
+        seen[t] is the sum of its row when the gradient was computed; NULL where there are none.
         An update is refused where a weight could leave the range of float32. s.rank[t]
         receives the multiple of the input that was subtracted, where the rule is linear.
         """
         cdef int32_t t, refused = 0
         cdef real decay = 1 - self.learning_rate * self.alpha
         cdef real *applied = s.rank
+        cdef real since = 0
         for t in range(n):
-            applied[t] = self.multiple(ids[t], delta[t], u)
+            if seen != NULL:
+                since = self.sums[ids[t]] - seen[t]
+            applied[t] = self.multiple(ids[t], delta[t], since, u)
             # The comparison is false for NaN.
             if fabsf(delta[t]) * u.largest < LARGEST_GRADIENT and self.store.admit(
                 ids[t], self.reach(applied[t], u)
             ):
                 if decay != 1:
                     self.store.shrink(ids[t], decay)
-                self.move_node(ids[t], delta[t], u)
+                self.move_node(ids[t], delta[t], since, u)
             else:
                 applied[t] = 0
                 refused += 1
         self.move_together(ids, n, u, s)
         return refused
 
-    cdef real multiple(self, int32_t j, real delta, const Input *u) noexcept nogil:
-        """The multiple of the input to subtract from row j, if the rule is linear."""
+    cdef real multiple(
+        self, int32_t j, real delta, real since, const Input *u
+    ) noexcept nogil:
+        """The multiple of the input to subtract from row j, if the rule is linear.
+
+        ``since`` is what its sum has grown by since the gradient was computed.
+        """
         return self.learning_rate * delta
 
     cdef real reach(self, real multiple, const Input *u) noexcept nogil:
         """A bound on how far an update moves any weight of its row."""
         return 0
 
-    cdef void move_node(self, int32_t j, real delta, const Input *u) noexcept nogil:
+    cdef void move_node(
+        self, int32_t j, real delta, real since, const Input *u
+    ) noexcept nogil:
         """Update the state of node j; its weights, too, where they move one by one."""
         pass
 
@@ -166,7 +189,9 @@ cdef class PerWeight(Optimizer):
         self.intercept_state = reals(state["intercept_state"])
         self.width = state["state"].size // (store.n_out * store.n_in)
 
-    cdef void move_node(self, int32_t j, real delta, const Input *u) noexcept nogil:
+    cdef void move_node(
+        self, int32_t j, real delta, real since, const Input *u
+    ) noexcept nogil:
         cdef lsh_step s
         cdef SparseVec intercept_input
         cdef real one = 1, at_mean = 0
@@ -312,6 +337,12 @@ cdef class RowwiseAdagrad(Optimizer):
     the input and not with its square: one learning rate serves few and many, dim and bright
     inputs. The step is a multiple of the input, so sketches of the row move by the same
     multiple of the input's sketch.
+
+    A late gradient, which does not know of those that others have applied since it was computed,
+    goes too far where it points the way they did: ``G += |g|^2 + 2 g.h`` then, with h their sum
+    (McMahan and Streeter 2014, "Delay-Tolerant Algorithms for Asynchronous Distributed Online
+    Learning"). Of h each row keeps a number, the sum of ``+-|g|``: what makes the same node active
+    is taken for similar. Where g.h is negative nothing is added.
     """
 
     auto_learning_rate = 0.5
@@ -323,6 +354,10 @@ cdef class RowwiseAdagrad(Optimizer):
         Optimizer.__init__(self, store, state)
         self.row_squares = reals(state["row_squares"])
 
+    def share(self, shared):
+        self.summed = np.zeros(self.store.n_out, np.float32) if shared else None
+        self.sums = reals(self.summed) if shared else NULL
+
     cdef bint is_linear(self) noexcept nogil:
         return True
 
@@ -330,15 +365,30 @@ cdef class RowwiseAdagrad(Optimizer):
     def state_shapes(n_out, n_in):
         return {"row_squares": (n_out,)}
 
-    cdef real multiple(self, int32_t j, real delta, const Input *u) noexcept nogil:
-        cdef real total = self.row_squares[j] + delta * delta * u.squared_norm
+    cdef real square(self, real delta, real since, const Input *u) noexcept nogil:
+        """What a gradient adds to the accumulator of its row."""
+        cdef real late = 2 * delta * sqrtf(u.squared_norm) * since
+        cdef real square = delta * delta * u.squared_norm
+        # Both comparisons are false for NaN.
+        if 0 < late < LARGEST_SQUARE:
+            square += late
+        return square
+
+    cdef real multiple(
+        self, int32_t j, real delta, real since, const Input *u
+    ) noexcept nogil:
+        cdef real total = self.row_squares[j] + self.square(delta, since, u)
         return self.learning_rate * delta / sqrtf(total + ROW_START)
 
     cdef real reach(self, real multiple, const Input *u) noexcept nogil:
         return fabsf(multiple) * u.largest
 
-    cdef void move_node(self, int32_t j, real delta, const Input *u) noexcept nogil:
-        self.row_squares[j] += delta * delta * u.squared_norm
+    cdef void move_node(
+        self, int32_t j, real delta, real since, const Input *u
+    ) noexcept nogil:
+        self.row_squares[j] += self.square(delta, since, u)
+        if self.sums != NULL:
+            self.sums[j] += delta * sqrtf(u.squared_norm)
 
     cdef void move_together(
         self, const int32_t *ids, int32_t n, const Input *u, Scratch *s

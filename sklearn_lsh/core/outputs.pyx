@@ -88,5 +88,7 @@ cdef void drop_small(LayerBuffers *out, uint64_t *rng) noexcept nogil:
             out.delta[t] = SMALL_GRADIENT if out.delta[t] > 0 else -SMALL_GRADIENT
         out.delta[n] = out.delta[t]
         out.out_idx[n] = out.out_idx[t]
+        if out.seen != NULL:
+            out.seen[n] = out.seen[t]
         n += 1
     out.out.n = n

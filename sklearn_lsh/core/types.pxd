@@ -100,6 +100,7 @@ cdef struct LayerBuffers:
     int32_t *out_idx        # their ids; out.idx is NULL where that is every node in order
     RunBuffer out_runs
     real *delta             # gradient at their pre-activations
+    real *seen              # their rows' sums when it was computed; NULL where nobody needs them
     Move move
     real *sketch            # the input's sketch, computed by the selector
 

@@ -124,6 +124,9 @@ cdef class Workspace:
             make_room(&buf.out_runs, n if i + 1 < len(layers) else 0, arena)
             buf.out.val = <real *> take(arena, n, sizeof(real))
             buf.delta = <real *> take(arena, n, sizeof(real))
+            buf.seen = NULL
+            if layer.optimizer.sums != NULL:
+                buf.seen = <real *> take(arena, n, sizeof(real))
             buf.move.applied = NULL
             if isinstance(layer.selector, LSHSelector):
                 buf.move.applied = <real *> take(arena, n, sizeof(real))
