@@ -184,7 +184,7 @@ default="lsh"
     lock_free : bool, default=False
         Whether threads train without waiting for each other, each on its part of ``batch_size``,
         and update the weights without locks, as in the paper. The order of updates, so the result,
-        then varies from run to run, and with many threads some updates are lost: see the user guide.
+        then varies from run to run, and with many threads updates are lost: see the user guide.
 
     random_state : int, RandomState instance or None, default=None
         Decides initial weights, hash functions, shuffling and dropout.
