@@ -68,3 +68,5 @@ def test_huge_values_do_no_harm():
         assert "diverged" in str(error)
     else:
         assert all(np.isfinite(w).all() for w in (*estimator.coefs_, *estimator.intercepts_))
+        for layer in estimator._network.state["layers"]:
+            assert all(np.isfinite(array).all() for array in layer["optimizer"].values())

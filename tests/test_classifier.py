@@ -433,7 +433,8 @@ def test_failed_first_fit_leaves_no_trace():
 @pytest.mark.parametrize("selection", ["lsh", "all", "adaptive_dropout"])
 @pytest.mark.parametrize("solver", ["sgd", "adagrad", "rowwise_adagrad"])
 @pytest.mark.parametrize(
-    "rate, scale", [(1e6, 1), (1e30, 1), (1, 1e18), (0.1, 1e20), (1e10, 1e36), (0.1, 1e38)]
+    "rate, scale",
+    [(1e6, 1), (1e30, 1), (1, 1e18), (0.1, 1e19), (0.1, 1e20), (1e10, 1e36), (0.1, 1e38)],
 )
 def test_divergence_is_reported_and_never_nan(rate, scale, solver, selection):
     """Either training raises, or every prediction is a number (or refused with its reason)."""
@@ -450,6 +451,8 @@ def test_divergence_is_reported_and_never_nan(rate, scale, solver, selection):
         return
     assert np.isfinite(estimator.loss_curve_).all()
     assert all(np.isfinite(w).all() for w in estimator.coefs_ + estimator.intercepts_)
+    for layer in estimator._network.state["layers"]:
+        assert all(np.isfinite(array).all() for array in layer["optimizer"].values())
     for data in (X, x):
         try:
             assert np.isfinite(estimator.predict_proba(data)).all()
@@ -463,6 +466,19 @@ def test_some_refused_updates_are_a_warning():
     with pytest.warns(ConvergenceWarning, match="updates would have made weights overflow"):
         estimator = quick(solver="sgd", learning_rate_init=0.05).fit(x, Y)
     assert np.isfinite(estimator.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize("scale", [1e18, 1e19, 1e20, 1e37])
+@pytest.mark.parametrize("solver", ["adagrad", "rowwise_adagrad"])
+def test_accumulators_do_not_overflow(solver, scale):
+    """A node that had an infinite one would never move again, and nobody would know."""
+    x = X.copy()
+    x[::9] *= scale
+    estimator = quick((120, 90), solver=solver, n_whitened=0)
+    with pytest.warns(ConvergenceWarning, match="updates would have made weights overflow"):
+        estimator.fit(x, Y)
+    for layer in estimator._network.state["layers"]:
+        assert all(np.isfinite(array).all() for array in layer["optimizer"].values())
 
 
 def test_diverging_update_of_a_good_model_leaves_it_finite():

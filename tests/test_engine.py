@@ -170,11 +170,10 @@ def test_rows_that_another_thread_is_writing_are_left_out(solver, taken):
 
 def test_new_hash_functions_do_not_end_sharing():
     network = quick(hash_search="scan", max_iter=1).fit(X, Y)._network
-    network.share(True)
-    for claimed in (True, False):
-        network.share(claimed)
+    for shared in (True, False):
+        network.share(shared)
         network.replace_hashing(0, network.state["layers"][0]["hashing"])
-        assert (network.engine.layers[0].claimed is not None) == claimed
+        assert (network.engine.layers[0].claimed is not None) == shared
 
 
 @pytest.mark.parametrize("n", [1, 2, 31, 32, 33, 100])

@@ -19,13 +19,9 @@ cdef class Optimizer:
         self, const int32_t *ids, const real *delta, const real *seen, int32_t n, Input *u,
         Scratch *s
     ) noexcept nogil
-    cdef real multiple(
-        self, int32_t j, real delta, real since, const Input *u
-    ) noexcept nogil
+    cdef real multiple(self, int32_t j, real delta, real since, const Input *u) noexcept nogil
     cdef real reach(self, real multiple, const Input *u) noexcept nogil
-    cdef void move_node(
-        self, int32_t j, real delta, real since, const Input *u
-    ) noexcept nogil
+    cdef void move_node(self, int32_t j, real delta, real since, const Input *u) noexcept nogil
     cdef void move_together(
         self, const int32_t *ids, int32_t n, const Input *u, Scratch *s
     ) noexcept nogil

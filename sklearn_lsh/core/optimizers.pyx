@@ -8,7 +8,7 @@ lazy: an updated row's weights, all of them, first shrink by ``1 - learning_rate
 
 import numpy as np
 
-from libc.math cimport fabsf, sqrtf
+from libc.math cimport INFINITY, fabsf, isfinite, sqrtf
 
 from .kernels cimport kernels, lsh_step
 from .types cimport Input, Scratch, SparseVec, int32_t, real, reals
@@ -125,9 +125,7 @@ cdef class Optimizer:
         self.move_together(ids, n, u, s)
         return refused
 
-    cdef real multiple(
-        self, int32_t j, real delta, real since, const Input *u
-    ) noexcept nogil:
+    cdef real multiple(self, int32_t j, real delta, real since, const Input *u) noexcept nogil:
         """The multiple of the input to subtract from row j, if the rule is linear.
 
         ``since`` is what its sum has grown by since the gradient was computed.
@@ -138,9 +136,7 @@ cdef class Optimizer:
         """A bound on how far an update moves any weight of its row."""
         return 0
 
-    cdef void move_node(
-        self, int32_t j, real delta, real since, const Input *u
-    ) noexcept nogil:
+    cdef void move_node(self, int32_t j, real delta, real since, const Input *u) noexcept nogil:
         """Update the state of node j; its weights, too, where they move one by one."""
         pass
 
@@ -189,9 +185,7 @@ cdef class PerWeight(Optimizer):
         self.intercept_state = reals(state["intercept_state"])
         self.width = state["state"].size // (store.n_out * store.n_in)
 
-    cdef void move_node(
-        self, int32_t j, real delta, real since, const Input *u
-    ) noexcept nogil:
+    cdef void move_node(self, int32_t j, real delta, real since, const Input *u) noexcept nogil:
         cdef lsh_step s
         cdef SparseVec intercept_input
         cdef real one = 1, at_mean = 0
@@ -300,8 +294,9 @@ cdef class FeaturewiseAdagrad(Optimizer):
             total = self.feature_squares[i] + v * v * u.delta_norm2
             step.val[t] = self.learning_rate * v / sqrtf(total + ROW_START)
             # The comparison is false for NaN.
-            if fabsf(v) * u.delta_largest < LARGEST_GRADIENT and self.store.admit(
-                i, fabsf(step.val[t]) * u.delta_largest
+            if (
+                fabsf(v) * u.delta_largest < LARGEST_GRADIENT and isfinite(total)
+                and self.store.admit(i, fabsf(step.val[t]) * u.delta_largest)
             ):
                 self.feature_squares[i] = total
                 if decay != 1:
@@ -322,7 +317,7 @@ cdef class FeaturewiseAdagrad(Optimizer):
             j = ids[t]
             total = self.intercept_squares[j] + delta[t] * delta[t]
             step = self.learning_rate * delta[t] / sqrtf(total + ROW_START)
-            if fabsf(intercepts[j] - step) < LARGEST_GRADIENT:
+            if fabsf(intercepts[j] - step) < LARGEST_GRADIENT and isfinite(total):
                 self.intercept_squares[j] = total
                 intercepts[j] -= step
 
@@ -374,18 +369,16 @@ cdef class RowwiseAdagrad(Optimizer):
             square += late
         return square
 
-    cdef real multiple(
-        self, int32_t j, real delta, real since, const Input *u
-    ) noexcept nogil:
+    cdef real multiple(self, int32_t j, real delta, real since, const Input *u) noexcept nogil:
         cdef real total = self.row_squares[j] + self.square(delta, since, u)
+        if not isfinite(total):
+            return INFINITY  # refused; the row would stay where it is for ever
         return self.learning_rate * delta / sqrtf(total + ROW_START)
 
     cdef real reach(self, real multiple, const Input *u) noexcept nogil:
         return fabsf(multiple) * u.largest
 
-    cdef void move_node(
-        self, int32_t j, real delta, real since, const Input *u
-    ) noexcept nogil:
+    cdef void move_node(self, int32_t j, real delta, real since, const Input *u) noexcept nogil:
         self.row_squares[j] += self.square(delta, since, u)
         if self.sums != NULL:
             self.sums[j] += delta * sqrtf(u.squared_norm)
