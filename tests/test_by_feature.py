@@ -68,5 +68,17 @@ def test_huge_values_do_no_harm():
         assert "diverged" in str(error)
     else:
         assert all(np.isfinite(w).all() for w in (*estimator.coefs_, *estimator.intercepts_))
-        for layer in estimator._network.state["layers"]:
-            assert all(np.isfinite(array).all() for array in layer["optimizer"].values())
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("value, weight", [(1e20, 3e-3), (1.0, 1e20)])
+def test_accumulators_do_not_overflow(value, weight):
+    """Squares of a feature, and of an intercept's gradient, beyond float32."""
+    wild, weights = X.copy(), np.ones(len(Y))
+    for i in range(0, len(Y), 40):
+        wild.data[wild.indptr[i]] = value
+        weights[i] = weight
+    estimator = wide(max_iter=1).fit(wild, Y, weights)
+    assert "feature_squares" in estimator._network.state["layers"][0]["optimizer"]
+    for layer in estimator._network.state["layers"]:
+        assert all(np.isfinite(array).all() for array in layer["optimizer"].values())

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import digits, quick, same_model
+from problems import digits, documents, quick, same_model
 from sklearn.exceptions import ConvergenceWarning
 from test_cells import assert_cells_follow_weights
 from test_gradients import twin
@@ -166,6 +166,27 @@ def test_rows_that_another_thread_is_writing_are_left_out(solver, taken):
         assert_array_equal(shared[..., free], alone[..., free])
         assert_array_equal(shared[..., taken], was[..., taken])
         assert not len(free) or (shared[..., free] != was[..., free]).any()
+
+
+@pytest.mark.parametrize("params", WAYS, ids=str)
+@pytest.mark.parametrize("data", ["digits", "documents"])
+@pytest.mark.usefixtures("centring")
+def test_sharing_changes_no_bit_where_nothing_is_late(data, params):
+    """Every row is free, and every gradient is of the weights as they are: of many outputs, too,
+    some of which are left out."""
+    rows, y = (X, Y) if data == "digits" else documents(600, n_classes=600)
+    found = []
+    for shared in (False, True):
+        estimator = quick(max_iter=1, **params).fit(rows, y)
+        network = estimator._network
+        network.share(shared)
+        spaces = network.engine.workspaces(1, 1)
+        targets = Targets(np.arange(len(y) + 1), y.astype(np.int32))
+        order = np.arange(100)
+        network.engine.train(as_rows(rows), targets, order, 0, 100, 7, spaces, 1)
+        network.fold()
+        found.append([w.tobytes() for w in (*estimator.coefs_, *estimator.intercepts_)])
+    assert found[0] == found[1]
 
 
 def test_new_hash_functions_do_not_end_sharing():

@@ -89,6 +89,7 @@ def test_threads_share_a_batch(monkeypatch, lock_free, n_jobs, in_hand):
     (trainer,) = made
     assert len(trainer.workspaces) == n_jobs
     assert trainer.batch == (in_hand if lock_free else 32)
+    assert trainer.network.shared == (lock_free and n_jobs > 1)
 
 
 def test_lock_free_on_one_thread_is_no_other():

@@ -87,10 +87,9 @@ cdef class Layer:
         The optimizer is told, too.
         """
         centred = self.whitening is not None or self.store.mean != NULL
-        if shared and centred and self.claimed is None:
-            self.claimed = np.zeros(self.store.n_out, np.uint8)
-        self.claims = NULL
+        self.claimed, self.claims = None, NULL
         if shared and centred:
+            self.claimed = np.zeros(self.store.n_out, np.uint8)
             self.claims = <unsigned char *> borrow(self.claimed, "u1")
         self.optimizer.share(shared)
 
