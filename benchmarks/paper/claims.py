@@ -215,7 +215,7 @@ def verdict(values, bars, form="{:+.2f}"):
     if not values:
         return None
     # What equals its bar meets it: accuracies are decimal fractions, their differences are not.
-    missed = [TITLES[name] + f" ({depth})" for (depth, name), value in values.items()
+    missed = [TITLES[name] + f" ({depth})" for (depth, name), value in sorted(values.items())
               if value < bars[depth, name] - 1e-6]
     return ("missed: " + ", ".join(missed) if missed else "met") + ". " + by_depth(values, form)
 
