@@ -160,6 +160,11 @@ default="lsh"
     n_iter_no_change : int, default=10
         See ``tol``.
 
+    average : bool, default=False
+        Whether ``fit`` ends with the mean of the weights after its epochs, the later ones counting
+        more [6]_: most of the noise of the steps averages out, of hashing's more than of others'.
+        It takes another copy of the weights. Not with ``early_stopping``, nor in ``partial_fit``.
+
     early_stopping : bool, default=False
         Set aside ``validation_fraction`` of the training data, stop when the score on it no
         longer improves, and keep the best weights. The part is stratified by class, unless there
@@ -242,6 +247,8 @@ default="lsh"
     .. [4] A. Makhzani and B. Frey, "Winner-Take-All Autoencoders", NIPS 2015.
     .. [5] N. Gupta et al., "Dual-Encoders for Extreme Multi-Label Classification", ICLR 2024
        (arXiv 2310.10636): the decoupled softmax.
+    .. [6] O. Shamir and T. Zhang, "Stochastic Gradient Descent for Non-smooth Optimization:
+       Convergence Results and Optimal Averaging Schemes", ICML 2013, section 4.
 
     Examples
     --------
@@ -295,6 +302,7 @@ default="lsh"
         "shuffle": ["boolean"],
         "tol": [Interval(Real, 0, None, closed="left")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "average": ["boolean"],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "class_weight": [StrOptions({"balanced"}), dict, None],
@@ -333,6 +341,7 @@ default="lsh"
         shuffle=True,
         tol=1e-4,
         n_iter_no_change=10,
+        average=False,
         early_stopping=False,
         validation_fraction=0.1,
         class_weight=None,
@@ -367,6 +376,7 @@ default="lsh"
         self.shuffle = shuffle
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
+        self.average = average
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.class_weight = class_weight
@@ -402,6 +412,11 @@ default="lsh"
             made weights overflow). The estimator is then as it was before, but where
             ``warm_start`` went on from it: updates that could be applied stay.
         """
+        if self.average and self.early_stopping:
+            raise ValueError(
+                "early_stopping=True ends with the best weights, average=True with their mean: "
+                "set one of them to False"
+            )
         with self._all_or_nothing():
             return self._fit(X, y, sample_weight)
 
@@ -447,8 +462,9 @@ default="lsh"
             diverged (most updates would have made weights overflow); the updates that could
             be applied stay.
         """
-        if self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True")
+        for name in ("average", "early_stopping"):
+            if getattr(self, name):
+                raise ValueError(f"partial_fit does not support {name}=True")
         if self.class_weight == "balanced":
             raise ValueError(
                 "class_weight='balanced' is not supported by partial_fit, which never sees "
@@ -572,6 +588,7 @@ default="lsh"
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
             shuffle=self.shuffle,
+            average=bool(self.average),
             batch_size=int(self.batch_size),
             n_threads=self._n_threads(),
             lock_free=bool(self.lock_free),

@@ -25,7 +25,7 @@ from .core.whitening import Whitening
 
 FORMAT = 11
 
-# What early stopping returns to, of every layer; nodes say in which order the others are.
+# What snapshots hold of every layer; nodes say in which order the others are.
 REMEMBERED = ("weights", "intercepts", "threshold", "nodes")
 # Rank by magnitude where a strongly negative pre-activation is as active as a positive one.
 RANKED_BY_MAGNITUDE = ("tanh", "identity")
@@ -59,6 +59,8 @@ RARE, RARE_PART = 1 / 2000, 0.1
 DRAWN_TOGETHER = 2**16
 # Nodes whose first weights are whitened in one go.
 WHITENED_TOGETHER = 2**12
+# Weights copied in one go: of the largest layers there is no room for a second copy.
+COPIED_TOGETHER = 2**22
 
 
 @dataclass(frozen=True)
@@ -391,7 +393,7 @@ class Network:
             self._assemble()
 
     def snapshot(self):
-        """A deep copy of what early stopping may return to."""
+        """A deep copy of what training may return to."""
         return [
             {key: layer[key].copy() for key in REMEMBERED if key in layer}
             for layer in self.state["layers"]
@@ -399,22 +401,39 @@ class Network:
 
     def restore(self, snapshot):
         """Put a snapshot's weights back. The tables do not follow; see ``Rehasher.rebuild``."""
-        below = slice(None)
-        for layer, store, before in zip(
-            self.state["layers"], self.settings.stores, snapshot, strict=True
-        ):
-            places, n_out = slice(None), len(layer["intercepts"])
-            if "nodes" in layer:
-                # Nodes may have been sorted since: from their old places to the present ones.
-                places = np.argsort(before["nodes"])[layer["nodes"]]
-            now, then = (store.view(arrays["weights"], n_out) for arrays in (layer, before))
-            now[:] = then[places][:, below]
-            layer["intercepts"][:] = before["intercepts"][places]
+        for weights, kept_weights, layer, kept, place, below in self._beside(snapshot):
+            for rows in _pieces(weights.shape):
+                weights[np.ix_(place[rows], below)] = kept_weights[rows]
+            layer["intercepts"][place] = kept["intercepts"]
             if "threshold" in layer:
-                layer["threshold"][:] = before["threshold"]
-            below = places
+                layer["threshold"][:] = kept["threshold"]
         self.wake_nodes()
         self._assemble()  # with fresh bounds
+
+    def blend_into(self, snapshot, share):
+        """Move a snapshot towards the present weights, by a share of the difference."""
+        for weights, kept_weights, layer, kept, place, below in self._beside(snapshot):
+            for rows in _pieces(weights.shape):
+                present = weights[np.ix_(place[rows], below)]
+                kept_weights[rows] += share * (present - kept_weights[rows])
+            kept["intercepts"] += share * (layer["intercepts"][place] - kept["intercepts"])
+            if "threshold" in layer:
+                kept["threshold"] += share * (layer["threshold"] - kept["threshold"])
+
+    def _beside(self, snapshot):
+        """Of each layer: its weights and the snapshot's, its arrays and the snapshot's, and where
+        the snapshot's nodes, and those below, are now: they may have been sorted since."""
+        below = np.arange(self.settings.n_features)
+        for layer, store, kept in zip(
+            self.state["layers"], self.settings.stores, snapshot, strict=True
+        ):
+            n_out = len(layer["intercepts"])
+            place = np.arange(n_out)
+            if "nodes" in layer:
+                place = np.argsort(layer["nodes"])[kept["nodes"]]
+            weights, kept_weights = (store.view(a["weights"], n_out) for a in (layer, kept))
+            yield weights, kept_weights, layer, kept, place, below
+            below = place
 
     # ---- the order of nodes ------------------------------------------------------------
 
@@ -522,6 +541,12 @@ def _whiten(weights, whitening):
         rows = weights[start : start + WHITENED_TOGETHER]
         rows -= ((rows @ directions.T) * taken) @ directions
         rows *= np.sqrt(whitening["gain"])
+
+
+def _pieces(shape):
+    """Slices of the rows of weights of this shape that are copied in one go."""
+    step = max(1, COPIED_TOGETHER // shape[1])
+    return [slice(start, start + step) for start in range(0, shape[0], step)]
 
 
 def _new_hashing(settings, index, rng):

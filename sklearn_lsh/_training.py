@@ -20,6 +20,9 @@ POWER_T = 0.5
 # The adaptive schedule divides by this, and stops below the other (MLPClassifier's values).
 ADAPTIVE_DIVISOR = 5.0
 SMALLEST_ADAPTIVE_RATE = 1e-6
+# An epoch counts in the mean of weights about as its number to this power (Shamir and Zhang 2013,
+# section 4, eta): the first ones hardly, whenever training ends.
+AVERAGING_POWER = 3
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Options:
     tol: float
     n_iter_no_change: int
     shuffle: bool
+    average: bool
     batch_size: int
     n_threads: int
     lock_free: bool
@@ -103,7 +107,8 @@ class Trainer:
         self.options = options
         self.progress = progress
         self.validate = validate
-        self.best_weights = None
+        # What training ends with, unless with the last: the best, or the mean.
+        self.kept_weights = None
         network.make_writable()
         network.set_inference("auto")
         n_threads, n_stages = options.n_threads, 1
@@ -130,8 +135,10 @@ class Trainer:
 
     def run(self):
         """Train until a stopping criterion holds or ``max_iter`` epochs are done."""
-        for _ in range(self.options.max_iter):
+        for n_before in range(self.options.max_iter):
             self.epoch()
+            if self.options.average:
+                self._average(n_before)
             if self.should_stop():
                 break
         else:
@@ -141,8 +148,8 @@ class Trainer:
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        if self.best_weights is not None:
-            self.network.restore(self.best_weights)
+        if self.kept_weights is not None:
+            self.network.restore(self.kept_weights)
             self.rehasher.rebuild()
 
     def epoch(self):
@@ -163,6 +170,14 @@ class Trainer:
             self.rehasher.settle()
         self.rehasher.look_ahead(self.rows, order[-self.rehasher.sample_size :])
         self._record(time.perf_counter() - started)
+
+    def _average(self, n_before):
+        """Take the weights after an epoch into the mean of those after all epochs of this run."""
+        if n_before == 0:
+            self.kept_weights = self.network.snapshot()
+        else:
+            share = (AVERAGING_POWER + 1) / (AVERAGING_POWER + 1 + n_before)
+            self.network.blend_into(self.kept_weights, share)
 
     def _pass(self, order):
         network, n = self.network, len(order)
@@ -261,7 +276,7 @@ class Trainer:
             improved = score >= progress["best_validation_score"] + options.tol
             if score > progress["best_validation_score"]:
                 progress["best_validation_score"] = float(score)
-                self.best_weights = self.network.snapshot()
+                self.kept_weights = self.network.snapshot()
         else:
             improved = record["loss"] <= progress["best_loss"] - options.tol
             progress["best_loss"] = min(progress["best_loss"], float(record["loss"]))

@@ -77,22 +77,37 @@ def test_sustainability(paper, tmp_path, capsys, monkeypatch):
     assert "0 of 2 done before" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("method", "selection", "threshold", "n_whitened"), [
-    ("lsh", "lsh", "hard", 0),
-    ("lsh_soft", "lsh", "soft", 0),
-    ("winner_take_all_soft_whitened", "winner_take_all", "soft", "auto"),
-    ("all_whitened", "all", "hard", "auto"),
+@pytest.mark.parametrize(("method", "selection", "threshold", "n_whitened", "average"), [
+    ("lsh", "lsh", "hard", 0, False),
+    ("lsh_soft", "lsh", "soft", 0, False),
+    ("winner_take_all_soft_whitened", "winner_take_all", "soft", "auto", False),
+    ("all_whitened", "all", "hard", "auto", False),
+    ("lsh_soft_averaged", "lsh", "soft", 0, True),
+    ("all_whitened_averaged", "all", "hard", "auto", True),
 ])
-def test_methods_are_named_by_what_they_do(paper, method, selection, threshold, n_whitened):
+def test_methods_are_named_by_what_they_do(
+    paper, method, selection, threshold, n_whitened, average
+):
     networks = paper("_networks")
     clf = networks.network({
         "method": method, "width": 60, "depth": 1, "share": 0.1, "solver": "rowwise_adagrad",
         "learning_rate": 0.5, "seed": 0,
     })
-    assert (clf.selection, clf.active_threshold, clf.n_whitened) == (
-        selection, threshold, n_whitened
+    assert (clf.selection, clf.active_threshold, clf.n_whitened, clf.average) == (
+        selection, threshold, n_whitened, average
     )
     assert networks.is_standard(method) == (selection == "all")
+
+
+def test_the_mean_of_weights_is_measured_once(paper, tmp_path):
+    module = paper("sustainability")
+    methods = "lsh_soft_averaged", "all_averaged"
+    found = module.measured(options(module, tmp_path, "--methods", *methods)).lines.values()
+    assert [line["method"] for line in found] == ["all_averaged", "lsh_soft_averaged"]
+    for line in found:
+        assert float(line["accuracy"]) > 0.3
+        assert line["accuracies"] and line["best_epoch"] == ""
+        assert len(line["seconds_by_epoch"].split()) == 2
 
 
 def test_budget(paper, tmp_path, capsys):

@@ -16,6 +16,8 @@ from sklearn_lsh.inspection import active_set_recall
 OURS = "lsh_soft"
 # Ending of methods that whiten their input where that is worth it, as the library does.
 WHITENED = "_whitened"
+# And of those whose training ends with the mean of the weights after its epochs; it comes last.
+AVERAGED = "_averaged"
 # Examples in a batch, unless an experiment sets it: the library's default.
 BATCH = 32
 # Test rows that recall is measured on.
@@ -43,9 +45,10 @@ def network(config):
 
     Methods select hard, as the paper does and winner-take-all networks are known; with the
     ending "_soft" as the library does unless told otherwise. So it is with "_whitened", after it:
-    without, no direction of the input is whitened, nor was in the paper.
+    without, no direction of the input is whitened, nor was in the paper; and with "_averaged".
     """
-    method = config["method"].removesuffix(WHITENED)
+    unaveraged = config["method"].removesuffix(AVERAGED)
+    method = unaveraged.removesuffix(WHITENED)
     selection = method.removesuffix("_soft")
     workers = config.get("workers", 1)
     threads = config.get("kind", "threads") == "threads"
@@ -54,7 +57,8 @@ def network(config):
         (config["width"],) * config["depth"],
         selection=selection,
         active_threshold="hard" if selection == method else "soft",
-        n_whitened=0 if method == config["method"] else "auto",
+        n_whitened=0 if method == unaveraged else "auto",
+        average=unaveraged != config["method"],
         active_fraction=config["share"],
         solver=config["solver"],
         learning_rate_init=config["learning_rate"],
@@ -71,7 +75,7 @@ def network(config):
 
 def is_standard(method):
     """Whether all nodes are active."""
-    return method.removesuffix(WHITENED) == "all"
+    return method.removesuffix(AVERAGED).removesuffix(WHITENED) == "all"
 
 
 @lru_cache(2)
@@ -81,7 +85,7 @@ def rows(name, n_train, n_test):
 
 
 def trained(clf, data, epochs):
-    """Train for so many epochs, measuring after each.
+    """Train for so many epochs, measuring after each; with the mean of weights after all.
 
     Parameters
     ----------
@@ -97,9 +101,8 @@ def trained(clf, data, epochs):
         0, with the epoch in ``diverged``.
     """
     accuracies, recalls, diverged = [], [], ""
-    classes = np.unique(data.y_train)
-    for epoch in range(1, epochs + 1):
-        if not passed(clf, data.X_train, data.y_train, classes):
+    for epoch, goes_on in training(clf, data.X_train, data.y_train, epochs):
+        if not goes_on:
             diverged = epoch
             break
         accuracies.append(scored(clf, data.X_test, data.y_test))
@@ -113,7 +116,7 @@ def trained(clf, data, epochs):
         found |= {
             "accuracy": 0.0 if diverged else round(accuracies[-1], 5),
             "best_accuracy": round(max(accuracies), 5),
-            "best_epoch": int(np.argmax(accuracies)) + 1,
+            "best_epoch": "" if clf.average else int(np.argmax(accuracies)) + 1,
             "accuracies": spaced(accuracies),
             "multiplications": f"{history['multiplications'].mean():.5f}",
             "dead_nodes": " ".join(map(str, history["dead_nodes"][-1])),
@@ -137,12 +140,31 @@ def scored(clf, X, y):
         return 0.0
 
 
+def training(clf, X, y, epochs):
+    """Train for so many epochs; yields the number of each, and False where training diverged.
+
+    After each, but for the mean of weights: only ``fit`` ends with it.
+    """
+    classes = np.unique(y)
+    if clf.average:
+        clf.set_params(max_iter=epochs, tol=0, n_iter_no_change=epochs)
+    for epoch in [epochs] if clf.average else range(1, epochs + 1):
+        goes_on = passed(clf, X, y, classes)
+        yield epoch, goes_on
+        if not goes_on:
+            break
+
+
 def passed(clf, X, y, classes):
-    """One epoch; False if training diverged."""
+    """One epoch, or with the mean of weights ``fit``; False if training diverged."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # single refused updates
+        # Of single refused updates; that there may be more epochs to gain from.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         try:
-            clf.partial_fit(X, y, classes=classes)
+            if clf.average:
+                clf.fit(X, y)
+            else:
+                clf.partial_fit(X, y, classes=classes)
         except ValueError as error:
             if "diverged" not in str(error):
                 raise

@@ -9,7 +9,7 @@ at the nearest of two.
 import sys
 
 import numpy as np
-from _networks import BATCH, is_standard, network, passed, rows, scored
+from _networks import BATCH, is_standard, network, rows, scored, training
 from _runs import Results, execute
 
 from sklearn_lsh.core.optimizers import SOLVERS
@@ -102,9 +102,7 @@ def held_out(candidate):
     data = rows(candidate["set"], candidate["rows"], 1)
     n = len(data.X_train) * 4 // 5
     clf = network(candidate | {"seed": SEED})
-    accuracy, classes = 0.0, np.unique(data.y_train)
-    for _ in range(EPOCHS):
-        if not passed(clf, data.X_train[:n], data.y_train[:n], classes):
-            return {"held_out_accuracy": 0.0, "title": data.title}
+    accuracy = 0.0
+    if all(goes_on for _, goes_on in training(clf, data.X_train[:n], data.y_train[:n], EPOCHS)):
         accuracy = scored(clf, data.X_train[n:], data.y_train[n:])
     return {"held_out_accuracy": round(accuracy, 5), "title": data.title}

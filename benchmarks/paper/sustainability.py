@@ -3,8 +3,8 @@
 Networks with two and three hidden layers of 1000 nodes on four data sets, each trained with 5
 to 90 % of the nodes by hashing, by the exact top nodes (winner-take-all), adaptive dropout and
 dropout, and with all nodes; by the first two with hard thresholds, and with soft ones ("_soft").
-Any of them with its input whitened where that is worth it, if its name ends in "_whitened"; these
-are not drawn.
+Any of them with its input whitened where that is worth it, if its name ends in "_whitened", and
+with the mean of the weights after its epochs, if in "_averaged"; these are not drawn.
 Every method gets its own learning rate (see _rates.py).
 
     python benchmarks/paper/sustainability.py --processes 2
@@ -14,7 +14,7 @@ Every method gets its own learning rate (see _rates.py).
 
 import numpy as np
 from _figures import STYLES, error_axis, legend, not_run, pyplot, save, title
-from _networks import TRAINED, WHITENED, is_standard, network, rows, trained
+from _networks import AVERAGED, TRAINED, WHITENED, is_standard, network, rows, trained
 from _rates import Rates
 from _runs import EPOCHS, SETS, Results, execute, fullest, parse, parser
 
@@ -55,7 +55,7 @@ def cost(config):
     examples = {"mnist": 60, "norb": 24}.get(config["set"], 8)
     hashed = min(1, 0.2 + 4 * config["share"])
     share = {"lsh": hashed, "lsh_soft": hashed, "dropout": config["share"]}
-    method = config["method"].removesuffix(WHITENED)
+    method = config["method"].removesuffix(AVERAGED).removesuffix(WHITENED)
     overhead = 0.15 if method != "adaptive_dropout" else 1.2
     return examples * config["epochs"] * (share.get(method, 1) + overhead)
 
