@@ -40,20 +40,22 @@ class Asynchronous(LSHMLPClassifier):
         return replace(super()._options(), n_simulated=self.workers)
 
 
-def network(config):
+def network(config, threads=1):
     """The estimator that a configuration describes.
 
     Methods select hard, as the paper does and winner-take-all networks are known; with the
     ending "_soft" as the library does unless told otherwise. So it is with "_whitened", after it:
     without, no direction of the input is whitened, nor was in the paper; and with "_averaged".
+    Where the configuration names no workers, threads wait for each other: no result depends on
+    how many there are.
     """
     unaveraged = config["method"].removesuffix(AVERAGED)
     method = unaveraged.removesuffix(WHITENED)
     selection = method.removesuffix("_soft")
-    workers = config.get("workers", 1)
-    threads = config.get("kind", "threads") == "threads"
+    workers = config.get("workers", threads)
+    real = config.get("kind", "threads") == "threads"
     # Momentum is left to the solver that needs it: the paper's.
-    clf = (LSHMLPClassifier if threads else Asynchronous)(
+    clf = (LSHMLPClassifier if real else Asynchronous)(
         (config["width"],) * config["depth"],
         selection=selection,
         active_threshold="hard" if selection == method else "soft",
@@ -65,10 +67,10 @@ def network(config):
         momentum=0.5 if config["solver"] == "adagrad" else 0.0,
         batch_size=config.get("batch", BATCH),
         random_state=config["seed"],
-        n_jobs=workers if threads else None,
-        lock_free=True,  # as in the paper; without effect on one thread
+        n_jobs=workers if real else None,
+        lock_free="workers" in config,  # as in the paper
     )
-    if not threads:
+    if not real:
         clf.workers = workers
     return clf
 

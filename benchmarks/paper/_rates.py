@@ -7,6 +7,7 @@ at the nearest of two.
 """
 
 import sys
+from functools import partial
 
 import numpy as np
 from _networks import BATCH, is_standard, network, rows, scored, training
@@ -45,7 +46,8 @@ class Rates:
             candidates = [p | {"learning_rate": r} for p in problems for r in self.rungs(p)]
             if all(candidate in self.results for candidate in candidates):
                 return
-            if not execute(self.results, candidates, held_out, self.args):
+            judge = partial(held_out, threads=self.args.threads)
+            if not execute(self.results, candidates, judge, self.args):
                 sys.exit()
 
     def given(self, configs):
@@ -97,11 +99,11 @@ def nearest(share):
     return min(SHARES, key=lambda searched: abs(np.log(searched / share)))
 
 
-def held_out(candidate):
+def held_out(candidate, threads=1):
     """Accuracy of one candidate on held-out training rows, 0 if it diverged."""
     data = rows(candidate["set"], candidate["rows"], 1)
     n = len(data.X_train) * 4 // 5
-    clf = network(candidate | {"seed": SEED})
+    clf = network(candidate | {"seed": SEED}, threads)
     accuracy = 0.0
     if all(goes_on for _, goes_on in training(clf, data.X_train[:n], data.y_train[:n], EPOCHS)):
         accuracy = scored(clf, data.X_train[n:], data.y_train[n:])

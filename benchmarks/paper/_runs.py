@@ -141,7 +141,7 @@ def execute(results, configs, run, args, cost=lambda config: 1):
     todo = [config for config in configs if config not in results]
     print(f"{results.path.name}: {len(configs) - len(todo)} of {len(configs)} done before")
     progress = Progress(todo, cost)
-    for config, found in outcomes(run, todo, args.processes, args.deadline):
+    for config, found in outcomes(run, todo, args):
         results.append(config, found | context() | {"processes": args.processes})
         progress.step(config, found)
     if progress.done < len(todo):
@@ -149,20 +149,21 @@ def execute(results, configs, run, args, cost=lambda config: 1):
     return progress.done == len(todo)
 
 
-def outcomes(run, todo, processes, deadline):
+def outcomes(run, todo, args):
     """Pairs of configuration and outcome as they come; none is started after the deadline."""
-    if processes == 1:
+    if args.processes == 1:
         for config in todo:
-            if time.monotonic() > deadline:
+            if time.monotonic() > args.deadline:
                 return
             yield config, run(config)
         return
     waiting, running = iter(todo), {}
     with ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=threadpool_limits, initargs=(1,)
+        args.processes, mp_context=get_context("spawn"), initializer=threadpool_limits,
+        initargs=(args.threads,),
     ) as pool:
         while True:
-            while len(running) < processes and time.monotonic() < deadline:
+            while len(running) < args.processes and time.monotonic() < args.deadline:
                 config = next(waiting, None)
                 if config is None:
                     break
@@ -258,6 +259,8 @@ def parser(doc, **defaults):
             options["default"] = defaults[name]
         parser.add_argument("--" + name.replace("_", "-"), **options)
     parser.add_argument("--processes", type=int, default=1, help="runs side by side")
+    parser.add_argument("--threads", type=int, default=1,
+                        help="of a run; results do not depend on it")
     parser.add_argument("--budget-minutes", type=float, default=float("inf"),
                         help="start no further run after this time")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")

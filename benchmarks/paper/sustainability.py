@@ -12,6 +12,8 @@ Every method gets its own learning rate (see _rates.py).
     python benchmarks/paper/sustainability.py --plot-only
 """
 
+from functools import partial
+
 import numpy as np
 from _figures import STYLES, error_axis, legend, not_run, pyplot, save, title
 from _networks import AVERAGED, TRAINED, WHITENED, is_standard, network, rows, trained
@@ -45,9 +47,9 @@ def configurations(args):
     ]
 
 
-def run(config):
+def run(config, threads=1):
     data = rows(config["set"], config["n_train"], config["n_test"])
-    return trained(network(config), data, config["epochs"])
+    return trained(network(config, threads), data, config["epochs"])
 
 
 def cost(config):
@@ -119,7 +121,8 @@ def measured(args):
     """The results, with all that was asked for unless the time ran out."""
     results = Results(args.results / "sustainability.csv", KEY, TRAINED)
     if not args.plot_only:
-        execute(results, Rates(args).given(configurations(args)), run, args, cost)
+        configs = Rates(args).given(configurations(args))
+        execute(results, configs, partial(run, threads=args.threads), args, cost)
     return results
 
 

@@ -306,7 +306,7 @@ static void LEVEL(adagrad)(const lsh_step *s, const int32_t *idx, const float *v
 {
     const float lr = s->learning_rate, mu = s->momentum, scale = s->inverse_scale;
     const float delta = s->delta;
-    int32_t t;
+    ptrdiff_t t; /* 2 * t of an int32_t could wrap, for all that compilers know: no vectors */
     if (idx == NULL) {
         SIMD
         for (t = 0; t < n; t++) {
@@ -322,16 +322,16 @@ static void LEVEL(adagrad)(const lsh_step *s, const int32_t *idx, const float *v
         float v[16], total[16];
         int32_t b;
         for (t = 0; t < n; t += 16) {
-            const int32_t m = n - t < 16 ? n - t : 16;
+            const int32_t m = n - t < 16 ? (int32_t) (n - t) : 16;
             SIMD
             for (b = 0; b < m; b++) {
-                const int32_t i = idx[t + b];
+                const ptrdiff_t i = idx[t + b];
                 const float g = delta * val[t + b];
                 total[b] = state[2 * i + 1] + g * g;
                 v[b] = mu * state[2 * i] + lr * g / sqrtf(total[b] + ADAGRAD_EPSILON);
             }
             for (b = 0; b < m; b++) {
-                const int32_t i = idx[t + b];
+                const ptrdiff_t i = idx[t + b];
                 state[2 * i] = v[b];
                 state[2 * i + 1] = total[b];
                 w[i] -= scale * v[b];
