@@ -1,8 +1,7 @@
 """The learning rate of every method, data set, depth and solver, by one small search.
 
 Each candidate trains for a few epochs on four fifths of some training rows and is judged on
-the rest; the test set is never seen. Means of weights are judged after all epochs of their runs:
-those of few favour high rates. Candidates lie around the solver's "auto" rate; if the
+the rest; the test set is never seen. Candidates lie around the solver's "auto" rate; if the
 best is at an end of those tried, the next one is tried too. Active shares take the rate found
 at the nearest of two.
 """
@@ -12,7 +11,6 @@ from functools import partial
 
 import numpy as np
 from _networks import BATCH, is_standard, network, rows, scored, training
-from _runs import EPOCHS as ALL_EPOCHS
 from _runs import Results, execute
 
 from sklearn_lsh.core.optimizers import SOLVERS
@@ -107,7 +105,6 @@ def held_out(candidate, threads=1):
     n = len(data.X_train) * 4 // 5
     clf = network(candidate | {"seed": SEED}, threads)
     accuracy = 0.0
-    epochs = ALL_EPOCHS[candidate["set"]] if clf.average else EPOCHS
-    if all(goes_on for _, goes_on in training(clf, data.X_train[:n], data.y_train[:n], epochs)):
+    if all(goes_on for _, goes_on in training(clf, data.X_train[:n], data.y_train[:n], EPOCHS)):
         accuracy = scored(clf, data.X_train[n:], data.y_train[n:])
     return {"held_out_accuracy": round(accuracy, 5), "title": data.title}
