@@ -544,8 +544,11 @@ default="lsh"
     def _new_network(self, X, y, labels):
         seen = profile(as_rows(X))
         settings = self._settings(X.shape[1], labels, seen.entries)
+        # A better snapshot is taken before the one that it replaces is let go.
+        n_snapshots = 2 if self.early_stopping else int(self.average)
+        batch_size = min(self.batch_size, X.shape[0])
         require(
-            network_bytes(settings, self._n_threads(), min(self.batch_size, X.shape[0])),
+            network_bytes(settings, self._n_threads(), batch_size, n_snapshots),
             f"a network of {settings.n_features} features, hidden layers "
             f"{settings.hidden_layer_sizes} and {settings.n_outputs} outputs",
         )

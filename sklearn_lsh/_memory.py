@@ -11,7 +11,7 @@ SLOT_NUMBERS = 10
 THREAD_NUMBERS = 6
 
 
-def network_bytes(settings, n_threads=1, batch_size=1):
+def network_bytes(settings, n_threads=1, batch_size=1, n_snapshots=0):
     """The memory that a network takes in training, in bytes.
 
     The formula is stated in doc/many_classes. Data and a few constants are not in it.
@@ -20,6 +20,8 @@ def network_bytes(settings, n_threads=1, batch_size=1):
     ----------
     settings : Settings
     n_threads, batch_size : int
+    n_snapshots : int
+        Copies of the weights that training keeps.
 
     Returns
     -------
@@ -34,7 +36,7 @@ def network_bytes(settings, n_threads=1, batch_size=1):
         zip(settings.shapes, settings.stores, settings.rules, strict=True)
     ):
         rows, columns = store.shape(n_out, n_in)
-        total += 4 * rows * columns + 24 * n_out
+        total += 4 * (1 + n_snapshots) * rows * columns + 24 * n_out
         total += sum(4 * prod(shape) for shape in rule.state_shapes(n_out, n_in).values())
         if settings.hashes(index):
             tables = 1 if settings.hash_search[index] != "tables" else settings.hash_tables

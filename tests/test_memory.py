@@ -24,6 +24,15 @@ def test_what_cannot_fit_is_refused_in_advance(monkeypatch):
     assert estimator.predict_topk(many, 1)[0].shape == (100_000, 1)
 
 
+@pytest.mark.parametrize("copying", ["average", "early_stopping"])
+def test_copies_of_the_weights_count(monkeypatch, copying):
+    monkeypatch.setattr(_memory, "available_bytes", lambda: 2**28)
+    estimator = LSHMLPClassifier((30_000,), max_iter=1, random_state=0)  # 144 MB of weights
+    with pytest.raises(MemoryError, match="would take"):
+        estimator.set_params(**{copying: True}).fit(X[:300], Y[:300])
+    estimator.set_params(**{copying: False}).fit(X[:300], Y[:300])
+
+
 def test_memory_is_what_the_formula_says():
     """At 10^5 classes, by the arrays that NumPy allocates."""
     import tracemalloc
