@@ -464,7 +464,9 @@ default="lsh"
         """
         for name in ("average", "early_stopping"):
             if getattr(self, name):
-                raise ValueError(f"partial_fit does not support {name}=True")
+                raise ValueError(
+                    f"partial_fit does not support {name}=True: set it to False, or call fit"
+                )
         if self.class_weight == "balanced":
             raise ValueError(
                 "class_weight='balanced' is not supported by partial_fit, which never sees "
