@@ -149,8 +149,16 @@ class Trainer:
                 stacklevel=4,
             )
         if self.kept_weights is not None:
-            self.network.restore(self.kept_weights)
-            self.rehasher.rebuild()
+            try:
+                self._put_back()
+            except KeyboardInterrupt:
+                self._put_back()  # whole: layers of both, and tables of neither, would be left
+                raise
+
+    def _put_back(self):
+        """Replace the weights by those that were kept."""
+        self.network.restore(self.kept_weights)
+        self.rehasher.rebuild()
 
     def epoch(self):
         """One pass over the examples; the tables match the weights when it returns."""

@@ -9,6 +9,9 @@ from sklearn.base import clone
 from test_cells import assert_cells_follow_weights
 from test_hashing import assert_codes_follow_weights, assert_sketches_follow_weights
 
+from sklearn_lsh._network import Network
+from sklearn_lsh._rehash import Rehasher
+
 X, Y = digits()
 DOCUMENTS, CLASSES = documents(600)
 
@@ -95,6 +98,27 @@ def test_hash_tables_follow_the_mean(search, check):
     check(estimator)
     last = quick(hash_search=search, max_iter=15).fit(X, Y)
     assert not np.allclose(estimator.coefs_[1], last.coefs_[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("room, step", [(Network, "restore"), (Rehasher, "rebuild")])
+@pytest.mark.parametrize("kept", ["average", "early_stopping"])
+def test_ctrl_c_does_not_leave_half_of_it(monkeypatch, kept, room, step):
+    params = {kept: True, "hash_search": "scan", "max_iter": 8}
+    whole, estimator = quick((120, 90), **params).fit(X, Y), quick((120, 90), **params)
+
+    def interrupted(owner, *snapshot):
+        monkeypatch.undo()
+        if snapshot:
+            owner.weights[0][:] = snapshot[0][0]["weights"]  # the first layer's alone
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(room, step, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(X, Y)
+    for found, expected in zip(in_place(estimator), in_place(whole), strict=True):
+        assert_array_equal(found, expected)
+    for index in (0, 1):
+        assert_sketches_follow_weights(estimator, index)
 
 
 def test_training_goes_on_from_the_mean():
