@@ -20,3 +20,10 @@ def centring(request):
     if request.param == "lazy":
         request.getfixturevalue("lazy_mean")
     return request.param
+
+
+@pytest.fixture
+def sorted_often(monkeypatch):
+    """Nodes are sorted after every 32 examples."""
+    monkeypatch.setattr("sklearn_lsh._rehash.FIRST_SORTING", 32)
+    monkeypatch.setattr("sklearn_lsh._rehash.LONGEST_SORTING", 32)

@@ -40,11 +40,10 @@ def mean_of_epochs(estimator, X, y):
 
 
 @pytest.fixture(params=["as usual", "often"])
-def sorting(request, monkeypatch):
+def sorting(request):
     """Nodes are sorted as usual, or after every 32 examples."""
     if request.param == "often":
-        monkeypatch.setattr("sklearn_lsh._rehash.FIRST_SORTING", 32)
-        monkeypatch.setattr("sklearn_lsh._rehash.LONGEST_SORTING", 32)
+        request.getfixturevalue("sorted_often")
 
 
 @pytest.mark.usefixtures("sorting")

@@ -18,13 +18,6 @@ from sklearn_lsh.inspection import active_sets
 X, Y = digits()
 
 
-@pytest.fixture
-def often(monkeypatch):
-    """Nodes are sorted after every 32 examples."""
-    monkeypatch.setattr("sklearn_lsh._rehash.FIRST_SORTING", 32)
-    monkeypatch.setattr("sklearn_lsh._rehash.LONGEST_SORTING", 32)
-
-
 # ---- reorder ---------------------------------------------------------------------------------
 
 
@@ -122,7 +115,7 @@ def test_sorted_networks_compute_the_same(params, solver):
             assert_codes_follow_weights(estimator, index)
 
 
-@pytest.mark.usefixtures("often")
+@pytest.mark.usefixtures("sorted_often")
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("search", ["scan", "cells", "tables"])
 def test_sketches_move_with_their_nodes(search, solver):
@@ -151,7 +144,7 @@ def test_order_has_no_part_in_learning(monkeypatch, solver):
     assert_allclose(other.loss_, plain.loss_, rtol=1e-3)
 
 
-@pytest.mark.usefixtures("often")
+@pytest.mark.usefixtures("sorted_often")
 def test_early_stopping_keeps_its_weights_in_their_places():
     params = {"early_stopping": True, "max_iter": 20, "n_iter_no_change": 3, "tol": 0.5}
     estimator = quick((120, 90), hash_search="scan", **params).fit(X, Y)
@@ -174,7 +167,7 @@ def test_a_snapshot_is_restored_in_any_order():
     assert_allclose(estimator.predict_proba(X), before, atol=1e-5)
 
 
-@pytest.mark.usefixtures("often")
+@pytest.mark.usefixtures("sorted_often")
 def test_going_on_after_a_reload_is_going_on():
     one = quick((120, 90)).fit(X, Y)
     other = pickle.loads(pickle.dumps(one))

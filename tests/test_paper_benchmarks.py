@@ -99,6 +99,17 @@ def test_methods_are_named_by_what_they_do(
     assert networks.is_standard(method) == (selection == "all")
 
 
+def test_results_do_not_depend_on_threads(paper, tmp_path):
+    module = paper("sustainability")
+    one, two = (
+        module.measured(options(module, tmp_path / threads, "--threads", threads))
+        for threads in ("1", "2")
+    )
+    for line, other in zip(one.lines.values(), two.lines.values(), strict=True):
+        assert line["accuracies"] == other["accuracies"]
+        assert line["learning_rate"] == other["learning_rate"]
+
+
 def test_the_mean_of_weights_is_measured_once(paper, tmp_path):
     module = paper("sustainability")
     methods = "lsh_soft_averaged", "all_averaged"

@@ -127,7 +127,10 @@ def measured(args):
 
 
 def options():
-    return parser(__doc__, methods=list(METHODS), depths=[2, 3], shares=list(SHARES))
+    options = parser(__doc__, methods=list(METHODS), depths=[2, 3], shares=list(SHARES))
+    options.add_argument("--threads", type=int, default=1,
+                         help="of a run; results do not depend on it")
+    return options
 
 
 def main(argv=None):
