@@ -263,7 +263,7 @@ class Adagrad(Rule):
         g = delta * val
         self.total[j, idx] += g**2
         self.v[j, idx] *= self.momentum
-        self.v[j, idx] += self.lr * g / np.sqrt(self.total[j, idx] + 1e-6)
+        self.v[j, idx] += self.lr * g / np.sqrt(self.total[j, idx] + 1e-3)
         return self.v[j, idx]
 
 

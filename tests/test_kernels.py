@@ -286,7 +286,7 @@ def test_optimizer_step(n, indexed, rule):
         v += lr * delta * val
     else:
         wanted[sel, 1] += (delta * val) ** 2
-        v += lr * delta * val / np.sqrt(wanted[sel, 1] + 1e-6)
+        v += lr * delta * val / np.sqrt(wanted[sel, 1] + 1e-3)
     wanted[sel, 0] = v
     wanted_w[sel] -= inverse_scale * v
     kernels.optimizer_step(rule, (delta, lr, momentum, inverse_scale), idx, val, w, state)

@@ -237,7 +237,11 @@ cdef class SGD(PerWeight):
 cdef class Adagrad(PerWeight):
     """The paper's rule: per-weight Adagrad (Duchi et al. 2011) inside momentum.
 
-    ``G += g^2; v = momentum v + lr g / sqrt(G + 1e-6); w -= v``, with v and G interleaved.
+    ``G += g^2; v = momentum v + lr g / sqrt(G + 0.001); w -= v``, with v and G interleaved.
+
+    Where little has been added to the 0.001, steps follow the size of the gradient. With the
+    1e-6 of the paper's code they never do: a rarely active node, of a network that knows its
+    examples, would go on by full steps after gradients next to nothing.
     """
 
     auto_learning_rate = 0.01

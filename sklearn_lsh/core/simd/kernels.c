@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#define ADAGRAD_EPSILON 1e-6f /* as the paper's released code */
+#define ADAGRAD_START 1e-3f /* see Adagrad in optimizers.pyx */
 
 #if defined(__GNUC__) || defined(__clang__)
 #define PRAGMA(x) _Pragma(#x)

@@ -312,7 +312,7 @@ static void LEVEL(adagrad)(const lsh_step *s, const int32_t *idx, const float *v
         for (t = 0; t < n; t++) {
             float g = delta * val[t];
             float total = state[2 * t + 1] + g * g;
-            float v = mu * state[2 * t] + lr * g / sqrtf(total + ADAGRAD_EPSILON);
+            float v = mu * state[2 * t] + lr * g / sqrtf(total + ADAGRAD_START);
             state[2 * t] = v;
             state[2 * t + 1] = total;
             w[t] -= scale * v;
@@ -328,7 +328,7 @@ static void LEVEL(adagrad)(const lsh_step *s, const int32_t *idx, const float *v
                 const ptrdiff_t i = idx[t + b];
                 const float g = delta * val[t + b];
                 total[b] = state[2 * i + 1] + g * g;
-                v[b] = mu * state[2 * i] + lr * g / sqrtf(total[b] + ADAGRAD_EPSILON);
+                v[b] = mu * state[2 * i] + lr * g / sqrtf(total[b] + ADAGRAD_START);
             }
             for (b = 0; b < m; b++) {
                 const ptrdiff_t i = idx[t + b];
