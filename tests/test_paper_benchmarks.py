@@ -189,3 +189,30 @@ def test_networks_that_search_in_another_way_keep_their_weights(paper):
         for one, same in zip(other.coefs_, clf.coefs_, strict=True):
             np.testing.assert_array_equal(one, same)
         assert other.score(data.X_test, data.y_test) > 0.7
+
+
+@pytest.mark.parametrize(("folds", "rate", "lines"), [(1, 0.03, 5), (3, 0.01, 8)])
+def test_folds_decide_between_rates_that_are_close(paper, tmp_path, folds, rate, lines):
+    """The best on one fifth is at the end and goes past it; the best on three lies within."""
+    rates, sustainability = paper("_rates"), paper("sustainability")
+    accuracies = {0.001: [0.5], 0.003: [0.6], 0.01: [0.7, 0.75, 0.75], 0.03: [0.71, 0.7, 0.7],
+                  0.1: [0.6]}
+    args = options(sustainability, tmp_path, "--folds", str(folds), "--solvers", "adagrad")
+    config = sustainability.configurations(args)[0]
+    search = rates.Rates(args)
+    while True:
+        missing = [c for c in search.candidates(search.problem(config)) if c not in search.results]
+        if not missing:
+            break
+        for candidate in missing:
+            accuracy = accuracies[candidate["learning_rate"]][candidate["fold"]]
+            search.results.append(candidate, {"held_out_accuracy": accuracy})
+    assert search.best(config) == rate
+    assert len(search.results.lines) == lines
+
+
+def test_folds_are_the_rows(paper):
+    rates = paper("_rates")
+    folds = np.array([rates.fifth(13, fold) for fold in range(5)])
+    assert np.all(folds.sum(axis=0) == 1)
+    assert np.all(np.flatnonzero(folds[0]) == np.arange(10, 13))

@@ -2,8 +2,9 @@
 
 Each candidate trains for a few epochs on four fifths of some training rows and is judged on
 the rest; the test set is never seen. Candidates lie around the solver's "auto" rate; if the
-best is at an end of those tried, the next one is tried too. Active shares take the rate found
-at the nearest of two.
+best is at an end of those tried, the next one is tried too. Where rows are few, the best on
+one fifth is often so by chance: with more ``folds``, those that come close to it are judged on
+other fifths, too. Active shares take the rate found at the nearest of two.
 """
 
 import sys
@@ -20,7 +21,10 @@ SHARES = (0.05, 0.5)
 # Multiples of the solver's rate; those from FIRST to LAST are always tried.
 LADDER = (0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 FIRST, LAST = 3, 6
-KEY = ("set", "method", "depth", "share", "width", "solver", "batch", "rows", "learning_rate")
+# How far accuracies on one fifth, of 1,600 rows or more, are apart by chance: two standard errors.
+CLOSE = 0.02
+KEY = ("set", "method", "depth", "share", "width", "solver", "batch", "rows", "fold",
+       "learning_rate")
 
 
 class Rates:
@@ -42,11 +46,11 @@ class Rates:
         """Find the rates of all these configurations; ends the program if time is over."""
         problems = {tuple(p.values()): p for p in map(self.problem, configs)}.values()
         while True:
-            # Once more for the rungs that the last round made necessary.
-            candidates = [p | {"learning_rate": r} for p in problems for r in self.rungs(p)]
+            # Once more for what the last round made necessary.
+            candidates = [candidate for p in problems for candidate in self.candidates(p)]
             if all(candidate in self.results for candidate in candidates):
                 return
-            judge = partial(held_out, threads=self.args.threads)
+            judge = partial(judged, threads=self.args.threads)
             if not execute(self.results, candidates, judge, self.args):
                 sys.exit()
 
@@ -58,7 +62,8 @@ class Rates:
     def best(self, config):
         """The rate of a configuration that was searched for."""
         problem = self.problem(config)
-        return max(self.rungs(problem), key=lambda rate: self.accuracy(problem, rate))
+        tried = {candidate["learning_rate"] for candidate in self.candidates(problem)}
+        return self.winner(problem, sorted(tried))
 
     def problem(self, config):
         """What a search is done for."""
@@ -74,24 +79,50 @@ class Rates:
             "rows": ROWS if n_train == "all" else min(ROWS, n_train),
         }
 
-    def rungs(self, problem):
-        """Rates to try, given what has been tried."""
+    def candidates(self, problem):
+        """Rates and folds to judge, given what has been judged."""
         low, high = FIRST, LAST
         rates = [float(f"{f * SOLVERS[problem['solver']].auto_learning_rate:.3g}") for f in LADDER]
-        while all(problem | {"learning_rate": r} in self.results for r in rates[low : high + 1]):
-            best = max(
-                range(low, high + 1), key=lambda rung: self.accuracy(problem, rates[rung])
-            )
+        while True:
+            candidates = self.judgements(problem, rates[low : high + 1])
+            if not all(candidate in self.results for candidate in candidates):
+                return candidates
+            best = rates.index(self.winner(problem, rates[low : high + 1]))
             if best == low > 0:
                 low -= 1
             elif best == high < len(rates) - 1:
                 high += 1
             else:
-                break
-        return rates[low : high + 1]
+                return candidates
 
-    def accuracy(self, problem, rate):
-        return float(self.results[problem | {"learning_rate": rate}]["held_out_accuracy"])
+    def judgements(self, problem, rates):
+        """All rates on the first fifth; then those that come close to the best on the others."""
+        first = [problem | {"fold": 0, "learning_rate": rate} for rate in rates]
+        if not all(candidate in self.results for candidate in first):
+            return first
+        close = self.close(problem, rates)
+        return first + [
+            problem | {"fold": fold, "learning_rate": rate}
+            for rate in close if len(close) > 1 for fold in range(1, self.args.folds)
+        ]
+
+    def close(self, problem, rates):
+        """Of the rates, those that the first fifth cannot tell from its best."""
+        accuracies = [self.accuracy(problem, rate, 0) for rate in rates]
+        return [rate for rate, accuracy in zip(rates, accuracies, strict=True)
+                if accuracy >= max(accuracies) - CLOSE]
+
+    def winner(self, problem, rates):
+        """The best of the close ones on all folds."""
+        close = self.close(problem, rates)
+        folds = range(self.args.folds if len(close) > 1 else 1)
+        return max(
+            close, key=lambda rate: sum(self.accuracy(problem, rate, fold) for fold in folds)
+        )
+
+    def accuracy(self, problem, rate, fold):
+        line = self.results[problem | {"fold": fold, "learning_rate": rate}]
+        return float(line["held_out_accuracy"])
 
 
 def nearest(share):
@@ -99,12 +130,20 @@ def nearest(share):
     return min(SHARES, key=lambda searched: abs(np.log(searched / share)))
 
 
-def held_out(candidate, threads=1):
+def judged(candidate, threads=1):
     """Accuracy of one candidate on held-out training rows, 0 if it diverged."""
     data = rows(candidate["set"], candidate["rows"], 1)
-    n = len(data.X_train) * 4 // 5
+    held_out = fifth(len(data.X_train), candidate["fold"])
+    X, y = data.X_train[~held_out], data.y_train[~held_out]
     clf = network(candidate | {"seed": SEED}, threads)
     accuracy = 0.0
-    if all(goes_on for _, goes_on in training(clf, data.X_train[:n], data.y_train[:n], EPOCHS)):
-        accuracy = scored(clf, data.X_train[n:], data.y_train[n:])
+    if all(goes_on for _, goes_on in training(clf, X, y, EPOCHS)):
+        accuracy = scored(clf, data.X_train[held_out], data.y_train[held_out])
     return {"held_out_accuracy": round(accuracy, 5), "title": data.title}
+
+
+def fifth(n, fold):
+    """Mask of the rows of a fold; the first are the last rows."""
+    held_out = np.zeros(n, bool)
+    held_out[n * (4 - fold) // 5 : n * (5 - fold) // 5] = True
+    return held_out

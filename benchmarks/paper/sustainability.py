@@ -130,6 +130,8 @@ def options():
     options = parser(__doc__, methods=list(METHODS), depths=[2, 3], shares=list(SHARES))
     options.add_argument("--threads", type=int, default=1,
                          help="of a run; results do not depend on it")
+    options.add_argument("--folds", type=int, default=1, choices=range(1, 6),
+                         help="fifths that decide between learning rates that are close")
     return options
 
 
