@@ -2,9 +2,10 @@
 
 Each candidate trains for a few epochs on four fifths of some training rows and is judged on
 the rest; the test set is never seen. Candidates lie around the solver's "auto" rate; if the
-best is at an end of those tried, the next one is tried too. Where rows are few, the best on
-one fifth is often so by chance: with more ``folds``, those that come close to it are judged on
-other fifths, too. Active shares take the rate found at the nearest of two.
+best is at an end of those tried, the next one is tried too. Where rows are few, the best of these
+is often so by chance, or only while training is short: with ``folds``, those that come close to
+it are judged anew, after as many epochs as a run has, on several fifths in turn. Active shares
+take the rate found at the nearest of two.
 """
 
 import sys
@@ -12,19 +13,19 @@ from functools import partial
 
 import numpy as np
 from _networks import BATCH, is_standard, network, rows, scored, training
-from _runs import Results, execute
+from _runs import EPOCHS, Results, execute
 
 from sklearn_lsh.core.optimizers import SOLVERS
 
-ROWS, EPOCHS, SEED = 10_000, 5, 1000
+ROWS, FEW_EPOCHS, SEED = 10_000, 5, 1000
 SHARES = (0.05, 0.5)
 # Multiples of the solver's rate; those from FIRST to LAST are always tried.
 LADDER = (0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 FIRST, LAST = 3, 6
 # How far accuracies on one fifth, of 1,600 rows or more, are apart by chance: two standard errors.
 CLOSE = 0.02
-KEY = ("set", "method", "depth", "share", "width", "solver", "batch", "rows", "fold",
-       "learning_rate")
+KEY = ("set", "method", "depth", "share", "width", "solver", "batch", "rows", "epochs",
+       "fold", "learning_rate")
 
 
 class Rates:
@@ -80,7 +81,7 @@ class Rates:
         }
 
     def candidates(self, problem):
-        """Rates and folds to judge, given what has been judged."""
+        """What to judge, given what has been judged."""
         low, high = FIRST, LAST
         rates = [float(f"{f * SOLVERS[problem['solver']].auto_learning_rate:.3g}") for f in LADDER]
         while True:
@@ -96,33 +97,42 @@ class Rates:
                 return candidates
 
     def judgements(self, problem, rates):
-        """All rates on the first fifth; then those that come close to the best on the others."""
-        first = [problem | {"fold": 0, "learning_rate": rate} for rate in rates]
+        """What decides between these rates: all after few epochs, then those that are close."""
+        first = [self.early(problem, rate) for rate in rates]
         if not all(candidate in self.results for candidate in first):
             return first
         close = self.close(problem, rates)
-        return first + [
-            problem | {"fold": fold, "learning_rate": rate}
-            for rate in close if len(close) > 1 for fold in range(1, self.args.folds)
+        if len(close) == 1:
+            return first
+        return first + [candidate for rate in close for candidate in self.late(problem, rate)]
+
+    def early(self, problem, rate):
+        return problem | {"epochs": FEW_EPOCHS, "fold": 0, "learning_rate": rate}
+
+    def late(self, problem, rate):
+        epochs = self.args.epochs or EPOCHS[problem["set"]]
+        return [
+            problem | {"epochs": epochs, "fold": fold, "learning_rate": rate}
+            for fold in range(self.args.folds)
         ]
 
     def close(self, problem, rates):
-        """Of the rates, those that the first fifth cannot tell from its best."""
-        accuracies = [self.accuracy(problem, rate, 0) for rate in rates]
+        """Of the rates, the best after few epochs and, with folds, what may be so by chance."""
+        accuracies = [self.accuracy(self.early(problem, rate)) for rate in rates]
+        best = max(accuracies)
+        if not self.args.folds:
+            return [rates[accuracies.index(best)]]
         return [rate for rate, accuracy in zip(rates, accuracies, strict=True)
-                if accuracy >= max(accuracies) - CLOSE]
+                if accuracy >= best - CLOSE]
 
     def winner(self, problem, rates):
-        """The best of the close ones on all folds."""
         close = self.close(problem, rates)
-        folds = range(self.args.folds if len(close) > 1 else 1)
-        return max(
-            close, key=lambda rate: sum(self.accuracy(problem, rate, fold) for fold in folds)
-        )
+        if len(close) == 1:
+            return close[0]
+        return max(close, key=lambda rate: sum(map(self.accuracy, self.late(problem, rate))))
 
-    def accuracy(self, problem, rate, fold):
-        line = self.results[problem | {"fold": fold, "learning_rate": rate}]
-        return float(line["held_out_accuracy"])
+    def accuracy(self, candidate):
+        return float(self.results[candidate]["held_out_accuracy"])
 
 
 def nearest(share):
@@ -137,7 +147,7 @@ def judged(candidate, threads=1):
     X, y = data.X_train[~held_out], data.y_train[~held_out]
     clf = network(candidate | {"seed": SEED}, threads)
     accuracy = 0.0
-    if all(goes_on for _, goes_on in training(clf, X, y, EPOCHS)):
+    if all(goes_on for _, goes_on in training(clf, X, y, candidate["epochs"])):
         accuracy = scored(clf, data.X_train[held_out], data.y_train[held_out])
     return {"held_out_accuracy": round(accuracy, 5), "title": data.title}
 

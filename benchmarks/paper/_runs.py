@@ -260,7 +260,7 @@ def parser(doc, **defaults):
         parser.add_argument("--" + name.replace("_", "-"), **options)
     parser.add_argument("--processes", type=int, default=1, help="runs side by side")
     # Threads of a run, folds of the search for rates, in scripts that do not let them be chosen.
-    parser.set_defaults(threads=1, folds=1)
+    parser.set_defaults(threads=1, folds=0)
     parser.add_argument("--budget-minutes", type=float, default=float("inf"),
                         help="start no further run after this time")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")

@@ -70,6 +70,7 @@ def plot(lines, args):
     for solver in sorted({line["solver"] for line in lines}):
         for depth in sorted({int(line["depth"]) for line in lines}):
             chosen = [line for line in lines if line["solver"] == solver
+                      and line["method"] in METHODS
                       and int(line["depth"]) == depth and int(line["width"]) == args.width]
             suffix = "" if solver == "rowwise_adagrad" else f"_{solver}"
             if chosen:
@@ -130,8 +131,8 @@ def options():
     options = parser(__doc__, methods=list(METHODS), depths=[2, 3], shares=list(SHARES))
     options.add_argument("--threads", type=int, default=1,
                          help="of a run; results do not depend on it")
-    options.add_argument("--folds", type=int, default=1, choices=range(1, 6),
-                         help="fifths that decide between learning rates that are close")
+    options.add_argument("--folds", type=int, default=0, choices=range(6),
+                         help="fifths on which learning rates that are close are judged again")
     return options
 
 
