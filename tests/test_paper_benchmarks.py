@@ -213,8 +213,26 @@ def test_rates_that_are_close_are_judged_again(paper, tmp_path, folds, rate, lin
     assert len(search.results.lines) == lines
 
 
-def test_folds_are_the_rows(paper):
-    rates = paper("_rates")
-    folds = np.array([rates.fifth(13, fold) for fold in range(5)])
-    assert np.all(folds.sum(axis=0) == 1)
-    assert np.all(np.flatnonzero(folds[0]) == np.arange(10, 13))
+def test_rates_are_judged_on_what_they_were_not_trained_on(paper, monkeypatch):
+    rates, trained, held_out = paper("_rates"), [], []
+
+    def training(clf, X, y, epochs):
+        trained.append((X, epochs))
+        return [(1, True)]
+
+    def scored(clf, X, y):
+        held_out.append(X)
+        return 0.5
+
+    monkeypatch.setattr(rates, "training", training)
+    monkeypatch.setattr(rates, "scored", scored)
+    for fold in range(5):
+        rates.judged({"set": "mnist", "method": "all", "depth": 1, "share": 1.0, "width": 60,
+                      "solver": "adagrad", "batch": 32, "rows": 153, "epochs": 7 + fold,
+                      "fold": fold, "learning_rate": 0.01})
+    X = load("mnist", 153).X_train
+    np.testing.assert_array_equal(np.vstack(held_out[::-1]), X)  # the last rows come first
+    for fold, (rest, epochs) in enumerate(trained):
+        assert epochs == 7 + fold
+        both = np.vstack([rest, held_out[fold]])
+        np.testing.assert_array_equal(np.sort(both, axis=0), np.sort(X, axis=0))

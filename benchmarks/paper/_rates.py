@@ -126,6 +126,7 @@ class Rates:
                 if accuracy >= best - CLOSE]
 
     def winner(self, problem, rates):
+        """The best of the close ones after all epochs, on all folds."""
         close = self.close(problem, rates)
         if len(close) == 1:
             return close[0]

@@ -240,8 +240,8 @@ cdef class Adagrad(PerWeight):
     ``G += g^2; v = momentum v + lr g / sqrt(G + 0.001); w -= v``, with v and G interleaved.
 
     Where little has been added to the 0.001, steps follow the size of the gradient. With the
-    1e-6 of the paper's code they never do: a rarely active node, of a network that knows its
-    examples, would go on by full steps after gradients next to nothing.
+    1e-6 of the paper's code all gradients but the least make full steps in rows that are rarely
+    active, and hashing learns less (measured in doc/paper.rst).
     """
 
     auto_learning_rate = 0.01
