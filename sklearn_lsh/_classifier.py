@@ -85,11 +85,12 @@ default="lsh"
     hash_search : {"auto", "scan", "cells", "tables"}, default="auto"
         Where candidates come from: a pass over every node's sketch (or codes); the most
         promising of the cells that k-means divides the sketches into; buckets of hash
-        tables. "auto" is "tables" for the rankings that need them. For "cascade" it is what
-        costs least, measured on some rows whenever hash functions are renewed: a scan, cells
-        in layers of 2,048 nodes and more, or all exact activations. With the default solver
-        these are taken from the start in narrower layers above one with at most 64 active
-        nodes. See ``hash_search_``.
+        tables. "auto" is "tables" for the rankings that need them, and "scan" for "cascade"
+        with "simple_lsh". For "cascade" with "subspace" it is what costs least, measured on
+        some rows whenever hash functions are renewed: a scan, cells in layers of 2,048 nodes
+        and more, or all exact activations. With the default solver these are taken from the
+        start in narrower layers above one with at most 64 active nodes. See
+        ``hash_search_``.
 
     hash_ranking : {"cascade", "collisions", "union"}, default="cascade"
         How candidates become the active set: ranked by sketch, then by exact activation;
@@ -210,7 +211,7 @@ default="lsh"
         One row per epoch: ``loss``, ``seconds``, ``active_fraction`` and ``dead_nodes``
         (one column per hidden layer), ``multiplications`` (those performed over those of the
         dense network, see the user guide), ``validation_score`` (NaN without early stopping),
-        ``stage_seconds`` (n_layers, 4), see the user guide.
+        ``stage_seconds`` (hidden layers and the output layer, 4), see the user guide.
     hash_search_ : list of str
         For each hidden layer (with ``selection="lsh"``), and then for a hashed output layer:
         "scan", "cells" or "tables"; "exact" where hashing would save nothing.

@@ -143,6 +143,43 @@ def test_figures_and_claims(paper, tmp_path, capsys):
     assert {line["ours"] for line in lines} == {"not run"}  # trials support no claim
 
 
+def test_documents_say_what_is_recorded(paper):
+    """The tables that the documentation includes are those of the CSV files beside them."""
+    results = PAPER / "results"
+    claims, tables = paper("claims"), paper("tables")
+    found = claims.rest(claims.table(results), claims.data_sets(results))
+    assert found == (results / "claims.rst").read_text()
+    for name, text in tables.texts(results).items():
+        assert text == (results / "tables" / f"{name}.rst").read_text()
+
+
+def test_tables_of_nothing(paper, tmp_path):
+    """Not run is said, not hidden; and means are over the seeds that both sides have."""
+    tables = paper("tables")
+    tables.main(["--results", str(tmp_path)])
+    for name in tables.texts(tmp_path):
+        assert " 0." not in (tmp_path / "tables" / f"{name}.rst").read_text()
+    ours, theirs = {"0": 0.5, "1": 0.7, "2": 0.1}, {"0": 0.4, "1": 0.4}
+    assert tables.difference(ours, theirs) == ("+20.00", "10.00", "2")
+    assert tables.difference({"0": 0.5}, theirs) == ("+10.00", "..", "1")
+
+
+def test_simple_table(paper):
+    table = paper("tables").simple_table(
+        ("a", "b", "c"), [("long", "1", ".."), ("..", "22", "")], (("..", 1), ("wide title", 2)),
+    )
+    assert table.splitlines() == [
+        "====  ==  ======",
+        "..    wide title",
+        "----  ----------",
+        "a     b   c",
+        "====  ==  ======",
+        "long  1   ..",
+        "..    22",
+        "====  ==  ======",
+    ]
+
+
 def test_searches(paper, tmp_path):
     """Every way to search is trained, with the rates found for hashing and the dense network."""
     pytest.importorskip("matplotlib")

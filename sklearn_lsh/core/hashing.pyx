@@ -58,7 +58,7 @@ cdef class HashFamily:
 
     @staticmethod
     def draw(n_in, n_bits, n_tables, rng):
-        """Random arrays for a new layer: all that the family needs before ``renew``."""
+        """Random arrays for a new layer: all that the family needs before its first renewal."""
         raise NotImplementedError
 
     #: Arrays with an axis of inputs, the first.
