@@ -1,4 +1,4 @@
-"""The tables of accuracy in doc/paper.rst: means over seeds, from the CSV files.
+"""The tables of doc/paper.rst that show recorded runs, from the CSV files.
 
 Writes results/tables/*.rst, which the documentation includes; what was not run is left empty.
 
@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from _figures import TITLES
 from _networks import AVERAGED, OURS, WHITENED
-from _runs import SETS, numbers, parse, parser
+from _runs import SETS, fullest, numbers, parse, parser, read
 from claims import recorded
 from sustainability import SHARES
 
@@ -68,8 +68,11 @@ def recall(lines):
 
 def multiplications(lines):
     """Relative to a dense network's, which skips no zeros."""
-    share = 100 * np.mean([float(line["multiplications"]) for line in lines]) if lines else 0
-    return f"{share:.2g} %" if lines else EMPTY
+    if not lines:
+        return EMPTY
+    share = 100 * np.mean([float(line["multiplications"]) for line in lines])
+    digits = 2 if share < 1 else 1 if share < 10 else 0
+    return f"{share:.{digits}f} %"
 
 
 def rate(lines):
@@ -205,7 +208,57 @@ def workers(folder):
     )
 
 
-TABLES = (accuracy, shares, means, paper_solver, whitened, workers)
+def searches(folder):
+    """Ways to search, on MNIST."""
+    named = {"default": "default", "scan": "every layer scanned", "tables": "hash tables alone",
+             "paper": "the paper's own"}
+    lines, rows = fullest(read(folder / "searches.csv")), []
+    for search, depth in product(named, DEPTHS):
+        here = [x for x in lines if (x["search"], x["depth"]) == (search, depth)]
+        rows.append([
+            named[search] if depth == DEPTHS[0] else EMPTY, depth, mean(here), recall(here),
+            multiplications(here),
+        ])
+    return simple_table(("search", "layers", "accuracy", "recall", "multiplications"), rows)
+
+
+def dead_nodes(folder):
+    """Networks as they are, and with their dead nodes revived."""
+    lines, rows = fullest(read(folder / "dead_nodes.csv")), []
+    methods = {WINNER + "_soft": "winner-take-all", OURS: "hashing"}
+    for name, depth, method in product(SETS, DEPTHS, methods):
+        here = [x for x in lines if (x["set"], x["depth"], x["method"]) == (name, depth, method)]
+        if here:
+            rows.append([
+                EMPTY if any(row[0] == TITLES[name] for row in rows) else TITLES[name],
+                depth, methods[method],
+                *(mean([x for x in here if x["revived"] == revived]) for revived in "01"),
+            ])
+    return simple_table(("data", "layers", "selection", "as it is", "revived"), rows)
+
+
+def selection_cost(folder):
+    """Microseconds of selecting, by width; recall and multiplications of the default."""
+    by_width = {}
+    for line in read(folder / "selection_cost.csv"):
+        by_width.setdefault(int(line["width"]), {})[line["search"]] = line
+    rows = []
+    for width, lines in sorted(by_width.items()):
+        ours = lines["default"]
+        rows.append([
+            f"{width:,}",
+            *(f"{float(lines[search]['microseconds']):.0f}" if search in lines else EMPTY
+              for search in ("exact", "scan", "tables", "cells", "default")),
+            f"{float(ours['recall']):.3f}", f"{float(ours['multiplications']):,.0f}",
+        ])
+    return simple_table(
+        ("nodes", "exact", "scan", "tables", "cells", "default", "recall", "multiplications"), rows
+    )
+
+
+TABLES = (
+    accuracy, shares, means, paper_solver, whitened, workers, searches, dead_nodes, selection_cost,
+)
 
 
 def simple_table(columns, rows, groups=()):
