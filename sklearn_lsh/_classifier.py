@@ -10,7 +10,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
 
 from ._data import CENTRED_DENSITY, DENSE, LARGEST_MEAN, as_rows, profile
 from ._labels import Labels
@@ -125,8 +130,9 @@ default="lsh"
 
     alpha : float, default=0.0
         L2 penalty as decoupled weight decay: before a node's update its weights (all of
-        them, not the intercept) shrink by ``1 - learning_rate * alpha``, applied lazily. Above
-        wide sparse input it is the weights of a feature that shrink before its update.
+        them, not the intercept) shrink by ``1 - learning_rate * alpha``, applied lazily. That
+        has to be above 0. Above wide sparse input it is the weights of a feature that shrink
+        before its update.
 
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
         Schedule, with the meaning it has in :class:`~sklearn.neural_network.MLPClassifier`:
@@ -185,7 +191,9 @@ default="lsh"
         Threads; None is one, -1 all processors. No more are used than threadpoolctl, joblib (in
         its workers) or the variable OMP_NUM_THREADS allow, and training uses fewer while that is
         faster. They divide examples or layers, whichever takes less time. Their number does not
-        change the result, unless they are ``lock_free``. A build without OpenMP uses one thread.
+        change the result, unless they are ``lock_free``. A build without OpenMP uses one thread,
+        and so do children that a process forks after it has used several: OpenMP's threads do
+        not survive a fork.
 
     lock_free : bool, default=False
         Whether threads train without waiting for each other, each on its part of ``batch_size``,
@@ -507,6 +515,8 @@ default="lsh"
             self, X, y, accept_sparse="csr", dtype=[np.float32, np.float64], order="C",
             multi_output=True, reset=reset,
         )
+        if not issparse(y) and y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
         return X, y
 
     @contextmanager
@@ -572,7 +582,7 @@ default="lsh"
         if self.n_whitened == "auto":
             if not (possible and worth_asking(settings, n_rows)):
                 return None, 0
-            targets = labels.indicator(y, seen.chosen)
+            targets = labels.indicator(y)[seen.chosen].toarray()
         elif not self.n_whitened:
             return None, 0
         elif not possible:
@@ -586,7 +596,9 @@ default="lsh"
 
     def _options(self):
         return Options(
-            learning_rate_init=resolve_learning_rate(self.learning_rate_init, self.solver),
+            learning_rate_init=resolve_learning_rate(
+                self.learning_rate_init, self.solver, self.alpha
+            ),
             schedule=self.learning_rate,
             momentum=float(self.momentum),
             alpha=float(self.alpha),
@@ -629,25 +641,27 @@ default="lsh"
         self._keep(labels, network, progress)
 
     def _hold_out(self, X, y, targets, labels, network):
-        """Split off the validation part: the rows to train on, and its score as a callable."""
-        train, held_out = train_test_split(
-            np.arange(X.shape[0], dtype=np.int64), test_size=self.validation_fraction,
-            random_state=network.state["seed"],
-            stratify=y if labels.can_be_stratified(y, self.validation_fraction) else None,
+        """Split off the validation part: the rows to train on, and its score as a callable.
+
+        It is one of the examples that have a weight.
+        """
+        counting = np.arange(X.shape[0], dtype=np.int64)
+        if targets.weights is not None:
+            counting = np.flatnonzero(targets.weights)
+        truth = y[counting]
+        _, held_out = train_test_split(
+            counting, test_size=self.validation_fraction, random_state=network.state["seed"],
+            stratify=truth if labels.can_be_stratified(truth, self.validation_fraction) else None,
         )
         rows, truth = as_rows(X[held_out]), y[held_out]
         weights = None if targets.weights is None else targets.weights[held_out]
+        train = np.setdiff1d(np.arange(X.shape[0], dtype=np.int64), held_out)
 
         def validate():
-            network.set_inference(self.inference)
-            found = decisions(network, labels, rows, self._n_threads())
-            network.set_inference("auto")  # training goes on with its own selection
-            wrong = found != truth
-            if issparse(wrong):
-                wrong = wrong.sum(axis=1)
-            return float(np.average(~wrong.reshape(rows.n_rows, -1).any(axis=1), weights=weights))
+            found = decisions(network, labels, rows, self.inference, self._n_threads())
+            return float(np.average(labels.matches(found, truth), weights=weights))
 
-        return np.sort(train), validate
+        return train, validate
 
     def _keep(self, labels, network, progress):
         """Set every fitted attribute."""
@@ -738,7 +752,9 @@ default="lsh"
             indicators.
         """
         rows = self._rows_to_predict(X)
-        return decisions(self._network, self._labels, rows, self._n_threads())
+        return decisions(
+            self._network, self._labels, rows, self.inference, self._n_threads()
+        )
 
     def predict_topk(self, X, k=5, *, sparse_output=False):
         """Predict the k best classes of each row, and their probabilities.
@@ -782,11 +798,11 @@ default="lsh"
         """
         rows = self._rows_to_predict(X)
         most = len(self.classes_)
-        if self._network.finds_outputs:
+        if self._network.settings.hashes_outputs and self.inference == "auto":
             most = self._network.settings.n_active[-1]
         if not (isinstance(k, Integral) and 1 <= k <= most):
             raise ValueError(f"k must be an integer from 1 to {most}, got {k!r}")
-        workspaces = make_workspaces(self._network, self._n_threads(), rows.n_rows)
+        workspaces = self._workspaces(rows)
         if self._labels.binary:
             found = self._labels.probabilities(outputs(self._network, rows, workspaces))
             ids = np.argsort(-found, axis=1, kind="stable")[:, :k]
@@ -824,16 +840,18 @@ default="lsh"
             If the result would not fit into memory; ``predict`` and ``predict_topk`` may.
         """
         rows = self._rows_to_predict(X)
-        workspaces = make_workspaces(self._network, self._n_threads(), rows.n_rows)
+        workspaces = self._workspaces(rows)
         return self._labels.probabilities(outputs(self._network, rows, workspaces))
 
+    def _workspaces(self, rows):
+        return make_workspaces(self._network, self.inference, self._n_threads(), rows.n_rows)
+
     def _rows_to_predict(self, X):
-        """Validated rows, and the network set to predict them."""
+        """Validated rows."""
         check_is_fitted(self, "_network")
         X = validate_data(
             self, X, accept_sparse="csr", dtype=[np.float32, np.float64], order="C", reset=False
         )
-        self._network.set_inference(self.inference)
         return as_rows(X)
 
     def predict_log_proba(self, X):

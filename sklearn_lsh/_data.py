@@ -24,7 +24,8 @@ def as_rows(X):
     """Rows over validated input (float32 or float64, C order or CSR), read in place."""
     values = X
     if issparse(X):
-        # What is read in place must not point elsewhere: scikit-learn does not look.
+        # What is read in place must not point elsewhere: scikit-learn does not look. Nor are
+        # the matrix's own flags believed, which outlive an exchange of its arrays.
         X.check_format(full_check=True)
         values = X.data
     if values.dtype == np.float64 and values.size:
@@ -36,14 +37,23 @@ def as_rows(X):
             )
     if not issparse(X):
         return DenseRows(X)
-    if not X.has_canonical_format:
+    if not ascends(X):
         X = X.copy()
+        X.has_canonical_format = False
         X.sum_duplicates()
     if X.indices.dtype != X.indptr.dtype or X.indices.dtype not in (np.int32, np.int64):
         X = csr_array(
             (X.data, X.indices.astype(np.int64), X.indptr.astype(np.int64)), shape=X.shape
         )
     return CSRRows(X)
+
+
+def ascends(X):
+    """Whether column numbers ascend in every row of a CSR matrix, none coming twice."""
+    ascending = X.indices[1:] > X.indices[:-1]
+    starts = X.indptr[1:-1]
+    ascending[starts[(0 < starts) & (starts < len(X.indices))] - 1] = True
+    return bool(ascending.all())
 
 
 class Profile(NamedTuple):

@@ -5,7 +5,11 @@ import warnings
 import numpy as np
 from scipy.sparse import csr_array, issparse
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import (
+    check_classification_targets,
+    is_multilabel,
+    type_of_target,
+)
 from sklearn.utils.validation import column_or_1d
 
 from .core.outputs import Targets
@@ -49,7 +53,10 @@ class Labels:
                     f"{y.shape[1]} columns, got {classes!r}"
                 )
             return found
-        return cls(distinct(column_or_1d(y) if classes is None else classes), False)
+        found = distinct(column_or_1d(y) if classes is None else classes)
+        if len(found) == 0:
+            raise ValueError("classes must name at least one class")
+        return cls(found, False)
 
     def loss(self, multilabel_loss):
         """Name of the loss: sigmoid for two classes, softmax for any other number."""
@@ -67,15 +74,21 @@ class Labels:
                     f"expected a label indicator with {len(self.classes)} columns, got shape "
                     f"{np.shape(y)}"
                 )
-            if kind(y) != "multilabel-indicator":
+            values = y.data if issparse(y) else y
+            if kind(y) != "multilabel-indicator" or not ((values == 0) | (values == 1)).all():
                 raise ValueError("expected a label indicator of zeros and ones")
             # As bool: summing duplicates up must not overflow what a small type holds.
             matrix = csr_array(y != 0, copy=True) if not issparse(y) else csr_array(y).astype(bool)
             matrix.sum_duplicates()  # and sorts
             matrix.eliminate_zeros()
             return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)
-        y = column_or_1d(y, warn=True)
-        index = np.searchsorted(self.classes, y).astype(np.int32)
+        y = column_or_1d(y)
+        try:
+            index = np.searchsorted(self.classes, y).astype(np.int32)
+        except TypeError as error:
+            raise ValueError(
+                f"y has values that cannot be compared with the classes {self.classes[:10]}"
+            ) from error
         unknown = self.classes[np.minimum(index, len(self.classes) - 1)] != y
         if unknown.any():
             raise ValueError(
@@ -101,17 +114,27 @@ class Labels:
         weights = sample_weight
         if class_weight is not None:
             own = self.class_weights(y, class_weight, indptr, indices)
+            if not (np.isfinite(own) & (own >= 0)).all():
+                raise ValueError(
+                    f"class_weight must be finite and not negative, got {class_weight!r}"
+                )
             weights = own if weights is None else weights * own
         if weights is not None:
             weights = np.asarray(weights, np.float32)
         return Targets(indptr, indices, weights)
 
-    def indicator(self, y, rows):
-        """What the outputs should be for some of the rows of y: (n, n_outputs), zeros and ones."""
+    def indicator(self, y, dtype=np.float32):
+        """What the outputs should be: CSR of shape (n_samples, n_outputs), ones where set."""
         indptr, indices = self.encode(y)
         shape = (len(indptr) - 1, self.n_outputs)
-        ones = np.ones(len(indices), np.float32)
-        return csr_array((ones, indices, indptr), shape=shape)[rows].toarray()
+        return csr_array((np.ones(len(indices), dtype), indices, indptr), shape=shape)
+
+    def matches(self, found, y):
+        """Whether predicted labels are those of y, of multi-label targets all: (n_samples,)."""
+        if not self.multilabel:
+            return found == y
+        wrong = csr_array(found).astype(bool) != self.indicator(y, bool)
+        return np.ravel(wrong.sum(axis=1)) == 0
 
     def class_weights(self, y, class_weight, indptr, indices):
         """A weight for each example: its class's, or the mean of its labels'."""
@@ -204,6 +227,8 @@ def distinct(values):
 
 def kind(y):
     """``type_of_target`` of targets that a classifier can have; ValueError for others."""
+    if issparse(y) and not is_multilabel(y):
+        raise ValueError("a sparse y has to be a label indicator of zeros and ones")
     with warnings.catch_warnings():
         # Many classes are what one may have come for.
         warnings.filterwarnings("ignore", message="The number of unique classes is greater")

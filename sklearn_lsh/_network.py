@@ -179,7 +179,6 @@ class Network:
             )
         self.state = state
         self.settings = Settings(**state["settings"])
-        self.inference = "auto"
         self.rates = {"learning_rate": 0.0, "momentum": 0.0, "alpha": 0.0}
         self.shared = False
         #: Multiplications that making it took, until they are counted.
@@ -290,7 +289,6 @@ class Network:
                 )
             )
         self.engine = Engine(layers, LOSSES[settings.loss](), settings.has_many_outputs)
-        self._pass_inference_on()
         self.set_rates(**self.rates)
         self.share(self.shared)
 
@@ -369,23 +367,6 @@ class Network:
             hashing["index"]["place"], codes[:, 0],
         )
         self.replace_hashing(index, {**hashing, "index": filed, "sketches": sketches})
-
-    @property
-    def finds_outputs(self):
-        """Whether prediction, as it is set, computes some of the outputs only."""
-        return self.settings.hashes_outputs and self.inference == "auto"
-
-    def set_inference(self, inference):
-        """Choose how nodes are selected for prediction: "auto", "exact" or "all"."""
-        if inference != self.inference:
-            self.inference = inference
-            self._pass_inference_on()
-
-    def _pass_inference_on(self):
-        for layer in self.hidden_layers:
-            layer.inference = self.inference
-        # Of an output layer, exact are the probabilities of all classes.
-        self.engine.layers[-1].inference = "auto" if self.inference == "auto" else "all"
 
     def make_writable(self):
         """Copy arrays that are mapped read-only: training writes to all of them."""

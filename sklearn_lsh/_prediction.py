@@ -15,12 +15,12 @@ TOGETHER = 32
 OUTPUTS_TOGETHER = 2**20
 
 
-def make_workspaces(network, n_threads, n_rows=TOGETHER):
+def make_workspaces(network, inference, n_threads, n_rows=TOGETHER):
     """Workspaces for predicting so many rows on at most so many threads."""
     widest = max(n_out for n_out, _ in network.settings.shapes)
     together = int(np.clip(OUTPUTS_TOGETHER // widest, 1, TOGETHER))
     return network.engine.workspaces(
-        max(1, min(n_threads, n_rows)), int(np.clip(n_rows, 1, together))
+        max(1, min(n_threads, n_rows)), int(np.clip(n_rows, 1, together)), inference=inference
     )
 
 
@@ -73,13 +73,13 @@ def _in_parts(engine, rows, span, answers, workspaces):
             )
 
 
-def decisions(network, labels, rows, n_threads=1):
+def decisions(network, labels, rows, inference, n_threads=1):
     """Predicted classes or label indicators, in memory for them and not for all probabilities."""
     settings = network.settings
-    workspaces, loss = make_workspaces(network, n_threads, rows.n_rows), settings.loss
+    workspaces, loss = make_workspaces(network, inference, n_threads, rows.n_rows), settings.loss
     if not labels.multilabel and not labels.binary:
         return labels.decide_best(*best(network, rows, 1, workspaces), loss)
-    if network.finds_outputs:
+    if settings.hashes_outputs and inference == "auto":
         return labels.decide_best(*best(network, rows, settings.n_active[-1], workspaces), loss)
     step = max(TOGETHER, OUTPUTS_TOGETHER // settings.n_outputs)
     parts = [
@@ -106,9 +106,8 @@ class Predictor:
     """
 
     def __init__(self, network, labels, inference):
-        self.network, self.labels, self.inference = network, labels, inference
-        network.set_inference(inference)
-        self.workspaces = make_workspaces(network, 1)
+        self.network, self.labels = network, labels
+        self.workspaces = make_workspaces(network, inference, 1)
 
     def __call__(self, X):
         """The estimator's ``predict_proba``, bit for bit.
@@ -128,10 +127,10 @@ class Predictor:
         TypeError, ValueError
             If X has another type, layout or width, or an output overflows.
         """
+        if issparse(X) and X.format != "csr":
+            raise TypeError(f"expected an array or CSR matrix; got {X.format.upper()}")
         if not issparse(X) and np.ndim(X) != 2:
             raise ValueError(f"expected a 2-D array of rows; got {np.ndim(X)} dimensions")
         if getattr(X, "dtype", None) not in (np.float32, np.float64):
             raise TypeError("expected an array or CSR matrix of float32 or float64")
-        # Training, and predictions of the estimator, may have changed it meanwhile.
-        self.network.set_inference(self.inference)
         return self.labels.probabilities(outputs(self.network, as_rows(X), self.workspaces))

@@ -110,7 +110,6 @@ class Trainer:
         # What training ends with, unless with the last: the best, or the mean.
         self.kept_weights = None
         network.make_writable()
-        network.set_inference("auto")
         n_threads, n_stages = options.n_threads, 1
         # Examples that each has in hand; a simulated worker has a batch to itself.
         share = ceil(options.batch_size / n_threads)

@@ -37,7 +37,7 @@ def active_sets(estimator, X):
     True
     """
     network, rows = _prepare(estimator, X)
-    workspaces = make_workspaces(network, 1)
+    workspaces = make_workspaces(network, estimator.inference, 1)
     sets = []
     for index, size in enumerate(network.settings.hidden_layer_sizes):
         indptr, indices, _ = network.engine.hidden(
@@ -71,7 +71,7 @@ def active_set_recall(estimator, X):
         eighth of the active set counts (at least 16 classes).
     """
     network, rows = _prepare(estimator, X)
-    workspaces = make_workspaces(network, 1)
+    workspaces = make_workspaces(network, estimator.inference, 1)
     found = np.zeros(network.engine.n_hashed)
     wanted = np.zeros_like(found)
     pace, done = Pace(), 0
@@ -91,6 +91,4 @@ def _prepare(estimator, X):
     X = validate_data(
         estimator, X, accept_sparse="csr", dtype=[np.float32, np.float64], order="C", reset=False
     )
-    network = estimator._network
-    network.set_inference(estimator.inference)
-    return network, as_rows(X)
+    return estimator._network, as_rows(X)

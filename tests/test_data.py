@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from problems import digits, multilabel, quick
+from scipy.sparse import csr_array
 
 from sklearn_lsh.core.losses import LOSSES
 
@@ -170,3 +171,31 @@ def test_column_vector_warns_as_in_scikit_learn():
     with pytest.warns(Warning, match="column-vector"):
         estimator = quick(max_iter=1).fit(X, Y[:, None])
     assert_array_equal(estimator.classes_, np.arange(10))
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("values", [(-1, 1), (0, 2)])
+def test_indicators_are_of_zeros_and_ones(values, sparse):
+    """Others than 0 would all be labels, that are set."""
+    y = np.choose(multilabel()[1], values)
+    with pytest.raises(ValueError, match="zeros and ones"):
+        quick().fit(X, csr_array(y) if sparse else y)
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf, -1])
+@pytest.mark.parametrize("labels", ["classes", "labels"])
+def test_class_weights_that_are_none(labels, weight):
+    y = Y if labels == "classes" else multilabel()[1]
+    with pytest.raises(ValueError, match="class_weight"):
+        quick(class_weight={0: weight}).fit(X, y)
+
+
+def test_labels_that_cannot_be_compared():
+    estimator = quick(max_iter=1).partial_fit(X, NAMES[Y], classes=np.sort(NAMES))
+    for y in ([None] * len(Y), [1, "one"] * (len(Y) // 2)):
+        with pytest.raises(ValueError):
+            estimator.partial_fit(X, np.array(y, object))
+        with pytest.raises(ValueError):
+            quick().fit(X, np.array(y, object))
+    with pytest.raises(ValueError, match="at least one class"):
+        quick().partial_fit(X, Y, classes=[])

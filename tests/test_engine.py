@@ -367,8 +367,8 @@ def test_recall_goes_on_from_what_is_known():
     read = np.where(2 * stored > X.shape[1], X.shape[1], stored)  # densely
     assert spent[0] - spent[1] == 400 * read.sum()
     assert spent[2] < spent[1] < spent[0]
-    network.hidden_layers[0].inference = "all"  # more are selected: found by the bars alone
-    more = engine.recall(rows, nodes, engine.workspaces(1), again[2])[0]
+    # More are selected: found by the bars alone.
+    more = engine.recall(rows, nodes, engine.workspaces(1, inference="all"), again[2])[0]
     assert more[0] == wanted[0] > found[0]
 
 

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_array_equal
 from problems import digits, quick
 
-from sklearn_lsh._data import as_rows
+from sklearn_lsh._data import as_rows, ascends
 
 X, Y = digits()
 X = X.astype(np.float32)  # so that float64 copies hold the same values
@@ -158,6 +158,33 @@ def test_csr_that_points_elsewhere_is_refused(broken):
         with pytest.raises(ValueError):
             call(data)
     assert_array_equal(estimator.predict_proba(X), before)
+
+
+def test_flags_of_a_matrix_are_not_believed():
+    """They outlive an exchange of its arrays: a row would be longer than there is room for."""
+    estimator = quick(max_iter=1).fit(X, Y)
+    data = sp.csr_matrix(X[:3])
+    assert data.has_canonical_format
+    wanted = estimator.predict_proba(2000 * X[:3])
+    data.indices, data.data = np.tile(data.indices, 2000), np.tile(data.data, 2000)
+    order = np.argsort(np.tile(np.repeat(range(3), np.diff(data.indptr)), 2000), kind="stable")
+    data.indices, data.data = data.indices[order], data.data[order]
+    data.indptr = data.indptr * 2000
+    assert data.has_canonical_format
+    for call in (estimator.predict_proba, estimator.predictor()):
+        np.testing.assert_allclose(call(data), wanted, atol=1e-3)
+    assert len(data.data) == data.indptr[-1]  # the caller's is as it was
+
+
+@pytest.mark.parametrize("indptr, indices, ascending", [
+    ([0], [], True), ([0, 0, 0], [], True), ([0, 3], [0, 1, 5], True), ([0, 2], [1, 1], False),
+    ([0, 2], [1, 0], False), ([0, 1, 2], [1, 0], True), ([0, 1, 1, 1, 2], [3, 3], True),
+    ([0, 0, 2, 4], [0, 1, 1, 0], False),
+])
+def test_ascending_columns(indptr, indices, ascending):
+    shape = (len(indptr) - 1, 6)
+    matrix = sp.csr_array((np.ones(len(indices)), indices, indptr), shape=shape)
+    assert ascends(matrix) == ascending == matrix.has_canonical_format
 
 
 @pytest.mark.parametrize("layout", ["float64", "csr_matrix", "explicit_zeros", "csr_int64"])

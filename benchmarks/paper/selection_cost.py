@@ -121,8 +121,8 @@ def searching(clf, data, search):
 def cost(clf, X):
     """Multiplications a row that selecting takes, and microseconds of a prediction."""
     net, test = clf._network, as_rows(X)
-    net.set_inference(clf.inference)
-    out, spaces = np.zeros((len(X), len(clf.classes_))), net.engine.workspaces(1)
+    out = np.zeros((len(X), len(clf.classes_)))
+    spaces = net.engine.workspaces(1, inference=clf.inference)
     seconds = []
     for _ in range(REPEATS):
         started = time.perf_counter()

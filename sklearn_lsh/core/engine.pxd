@@ -1,4 +1,5 @@
 from .answers cimport Answers
+from .layer cimport Mode
 from .outputs cimport Targets
 from .rows cimport Rows
 from .steps cimport Batch, Pass, Steps
@@ -33,6 +34,7 @@ cdef class Engine(Steps):
     cdef void pass_through(
         self, Rows rows, const int64_t *row, int32_t n, int last, Space *space
     ) noexcept nogil
+    cdef Mode mode_of(self, int l, Space *space) noexcept nogil
     cdef void count_hits(
         self, int32_t n, int32_t *found, int32_t *wanted, real *bar, real *z, Space *space
     ) noexcept nogil

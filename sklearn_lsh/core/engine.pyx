@@ -15,7 +15,7 @@ from libc.math cimport isnan
 from libc.stdlib cimport calloc, free
 
 from .answers cimport Answers
-from .layer cimport Layer
+from .layer cimport Layer, Mode
 from .lsh cimport LSHSelector
 from .outputs cimport Targets
 from .relay cimport Relay, most_stages, relay_of
@@ -67,12 +67,13 @@ DIVISIONS = ("examples", "layers", "batches")
 cdef class Engine(Steps):
     """Runs training, prediction and re-encoding over a list of layers (see Steps)."""
 
-    def workspaces(self, n_threads, n_slots=1, n_labels=0):
+    def workspaces(self, n_threads, n_slots=1, n_labels=0, inference="auto"):
         """Workspaces for passes on n_threads threads, each with room for n_slots examples.
 
-        Training needs to know how many labels an example has at most.
+        Training needs to know how many labels an example has at most; predictions in them
+        select nodes as ``inference`` says ("auto", "exact" or "all").
         """
-        return [Workspace(self.layers, n_slots, n_labels) for _ in range(n_threads)]
+        return [Workspace(self.layers, n_slots, n_labels, inference) for _ in range(n_threads)]
 
     def check_width(self, Rows rows, workspaces, n_labels=0):
         """The last guard of the workspaces' memory: they are as wide as input and output."""
@@ -83,11 +84,11 @@ cdef class Engine(Steps):
             raise ValueError(
                 f"rows of {rows.n_features} features in a network for {first.store.n_in}"
             )
-        wanted = last.store.n_out
-        if self.n_hashed > self.n_hidden and last.inference == "auto":
-            lsh = <LSHSelector> last.selector
-            wanted = min(wanted, lsh.most_listed + lsh.n_explored + n_labels)
         for ws in workspaces:
+            wanted = last.store.n_out
+            if self.n_hashed > self.n_hidden and ws.space.inference == Mode.AUTO:
+                lsh = <LSHSelector> last.selector
+                wanted = min(wanted, lsh.most_listed + lsh.n_explored + n_labels)
             if ws.n_listed < wanted:
                 raise ValueError(f"{wanted} outputs in a workspace for {ws.n_listed}")
 
@@ -408,7 +409,7 @@ cdef class Engine(Steps):
         for b in range(n):
             self.load(rows, start + b, &space.examples[b], &space.scratch)
         for l in range(self.n_hidden + 1):
-            self.forward(l, True, space.examples, n, space)
+            self.forward(l, self.mode_of(l, space), space.examples, n, space)
         for b in range(n):
             overflown += not answers.write(
                 start + b, &space.examples[b].layers[self.n_hidden], self.loss, &space.scratch
@@ -479,7 +480,16 @@ cdef class Engine(Steps):
         for b in range(n):
             self.load(rows, row[b], &space.examples[b], &space.scratch)
         for l in range(last + 1):
-            self.forward(l, True, space.examples, n, space)
+            self.forward(l, self.mode_of(l, space), space.examples, n, space)
+
+    cdef Mode mode_of(self, int l, Space *space) noexcept nogil:
+        """How layer l selects for predictions in a workspace.
+
+        Exact probabilities are those of all outputs.
+        """
+        if l == self.n_hidden and space.inference == Mode.EXACT:
+            return Mode.ALL
+        return space.inference
 
     def recall(self, Rows rows, nodes, list workspaces, exact=None):
         """Per layer that selects: how many of the exact top nodes were selected, and of how many.

@@ -8,11 +8,16 @@ cpdef enum Activation:
     IDENTITY, RELU, TANH, LOGISTIC
 
 
+# How nodes are selected: as in training, or in one of the ways to predict.
+cdef enum Mode:
+    TRAINING, AUTO, EXACT, ALL, N_MODES
+
+
 cdef class Layer:
     cdef readonly WeightStore store
     cdef readonly Selector selector
-    cdef Selector inference_selector
-    cdef str inference_kind
+    cdef tuple by_mode                  # what selectors borrows
+    cdef void *selectors[N_MODES]
     cdef readonly Optimizer optimizer
     cdef readonly Whitening whitening   # None: updates are along the input
     cdef Activation activation
@@ -27,12 +32,12 @@ cdef class Layer:
     cdef int32_t hits(self, LayerBuffers *buf, real bar, int32_t wanted) noexcept nogil
     cdef int32_t rows_together(self, int n_owners) noexcept nogil
     cdef void propose(
-        self, bint inference, SparseVec *x, LayerBuffers *buf, Scratch *s
+        self, Mode mode, SparseVec *x, LayerBuffers *buf, Scratch *s
     ) noexcept nogil
     cdef void activate(
         self, int32_t start, int32_t stop, SparseVec *x, LayerBuffers *buf, Scratch *s
     ) noexcept nogil
-    cdef void settle(self, bint inference, LayerBuffers *buf, Scratch *s) noexcept nogil
+    cdef void settle(self, Mode mode, LayerBuffers *buf, Scratch *s) noexcept nogil
     cdef void pull_back(
         self, LayerBuffers *buf, SparseVec *x, LayerBuffers *below, Scratch *s
     ) noexcept nogil

@@ -51,7 +51,15 @@ cdef class Layer:
     ):
         self.store = store
         self.selector = selector
-        self.inference = "auto"
+        exact, every = (
+            kind(store, selector.n_active, selector.by_magnitude)
+            for kind in (WinnerTakeAll, AllNodes)
+        )
+        exact.threshold = every.threshold = selector.threshold
+        # Nothing of a layer says how it predicts: threads may do it in several ways at once.
+        self.by_mode = selector, selector.inference(), exact, every
+        for mode, chosen in enumerate(self.by_mode):
+            self.selectors[mode] = <void *> chosen
         self.optimizer = optimizer
         self.activation = ACTIVATIONS[activation]
         self.arrays = (used, visits)
@@ -61,22 +69,6 @@ cdef class Layer:
         self.claims = NULL
         if whitening is not None:
             selector.heed(whitening)
-
-    @property
-    def inference(self):
-        """How nodes are selected for prediction: "auto", "exact" or "all"."""
-        return self.inference_kind
-
-    @inference.setter
-    def inference(self, kind):
-        chosen = self.selector
-        if kind == "auto":
-            self.inference_selector = chosen.inference()
-        else:
-            exact = {"exact": WinnerTakeAll, "all": AllNodes}[kind]
-            self.inference_selector = exact(self.store, chosen.n_active, chosen.by_magnitude)
-            self.inference_selector.threshold = chosen.threshold
-        self.inference_kind = kind
 
     def share(self, shared):
         """Told before a pass whether threads will update rows that they do not own.
@@ -134,14 +126,11 @@ cdef class Layer:
         return (n // 16 + 1) * 16
 
     cdef void propose(
-        self, bint inference, SparseVec *x, LayerBuffers *buf, Scratch *s
+        self, Mode mode, SparseVec *x, LayerBuffers *buf, Scratch *s
     ) noexcept nogil:
         """Put the nodes whose activations are needed into buf.active."""
         buf.active.has_gain, buf.active.threshold = False, 0
-        if inference:
-            self.inference_selector.propose(x, buf, s)
-        else:
-            self.selector.propose(x, buf, s)
+        (<Selector> self.selectors[<int> mode]).propose(x, buf, s)
 
     cdef void activate(
         self, int32_t start, int32_t stop, SparseVec *x, LayerBuffers *buf, Scratch *s
@@ -153,14 +142,11 @@ cdef class Layer:
             self.store.activations(x, buf.active.idx + first, n, buf.active.z + first)
             s.multiplications += <int64_t> n * x.n
 
-    cdef void settle(self, bint inference, LayerBuffers *buf, Scratch *s) noexcept nogil:
+    cdef void settle(self, Mode mode, LayerBuffers *buf, Scratch *s) noexcept nogil:
         """Choose the active nodes among the proposed, and compute what they output."""
         cdef int32_t t, n = 0
         cdef real z
-        if inference:
-            self.inference_selector.choose(&buf.active, s)
-        else:
-            self.selector.choose(&buf.active, s)
+        (<Selector> self.selectors[<int> mode]).choose(&buf.active, s)
         for t in range(buf.active.n):
             z = buf.active.z[t] - buf.active.threshold
             if self.activation == Activation.TANH:
@@ -181,10 +167,10 @@ cdef class Layer:
         if n < self.store.n_out:
             buf.out.idx = buf.out_idx
             write_runs(&buf.out, &buf.out_runs, self.store.n_out)
-        if not inference and self.optimizer.sums != NULL and buf.seen != NULL:
+        if mode == Mode.TRAINING and self.optimizer.sums != NULL and buf.seen != NULL:
             for t in range(n):
                 buf.seen[t] = self.optimizer.sums[buf.out_idx[t]]
-        if not inference:
+        if mode == Mode.TRAINING:
             for t in range(buf.active.n):
                 if not self.used[buf.active.idx[t]]:  # a line that is only read is all threads'
                     self.used[buf.active.idx[t]] = 1

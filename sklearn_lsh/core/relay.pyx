@@ -15,6 +15,7 @@ the input each row fell by. The first stage may be nothing but that.
 from libc.stdlib cimport calloc, free
 
 from .counter cimport Counter, raise_to, wait_for
+from .layer cimport Mode
 from .lsh cimport LSHSelector
 from .workspace cimport Example
 
@@ -142,12 +143,12 @@ cdef class Relay:
             else:
                 wait_for(self.up + stage - 1, t + portion.stop)
             if share.told:
-                self.steps.compute(share.low, False, examples, n, space)
+                self.steps.compute(share.low, Mode.TRAINING, examples, n, space)
             self.steps.ascend(share.low + share.told, share.high, examples, n, space)
             if share.selects_above:
                 if portion.start == 0:
                     self.tell_selector(stage, before, t)
-                self.steps.propose(share.high, False, examples, n, space)
+                self.steps.propose(share.high, Mode.TRAINING, examples, n, space)
             if stage + 1 < self.n_stages:
                 raise_to(self.up + stage, t + portion.stop)
             else:

@@ -1,3 +1,4 @@
+from .layer cimport Mode
 from .losses cimport Loss
 from .outputs cimport Targets
 from .rows cimport Rows
@@ -34,13 +35,13 @@ cdef class Steps:
     cdef void load(self, Rows rows, Py_ssize_t i, Example *e, Scratch *s) noexcept nogil
     cdef SparseVec* input_of(self, int l, Example *e) noexcept nogil
     cdef void forward(
-        self, int l, bint inference, Example *examples, int32_t n, Space *space
+        self, int l, Mode mode, Example *examples, int32_t n, Space *space
     ) noexcept nogil
     cdef void propose(
-        self, int l, bint inference, Example *examples, int32_t n, Space *space
+        self, int l, Mode mode, Example *examples, int32_t n, Space *space
     ) noexcept nogil
     cdef void compute(
-        self, int l, bint inference, Example *examples, int32_t n, Space *space
+        self, int l, Mode mode, Example *examples, int32_t n, Space *space
     ) noexcept nogil
     cdef void take(
         self, Rows rows, Targets targets, const Pass *p, Py_ssize_t t, Example *e, Space *space

@@ -7,7 +7,7 @@ say who call them: passes (engine.pyx), and stages of a relay (relay.pyx).
 from libc.stdlib cimport calloc, free
 
 from .clock cimport seconds_now
-from .layer cimport Layer, position
+from .layer cimport Layer, Mode, position
 from .losses cimport Loss
 from .lsh cimport LSHSelector
 from .outputs cimport Targets, all_finite, drop_small, speak_for_others
@@ -62,32 +62,32 @@ cdef class Steps:
         return &e.layers[l - 1].out
 
     cdef void forward(
-        self, int l, bint inference, Example *examples, int32_t n, Space *space
+        self, int l, Mode mode, Example *examples, int32_t n, Space *space
     ) noexcept nogil:
         """Some examples through layer l."""
-        self.propose(l, inference, examples, n, space)
-        self.compute(l, inference, examples, n, space)
+        self.propose(l, mode, examples, n, space)
+        self.compute(l, mode, examples, n, space)
 
     cdef void propose(
-        self, int l, bint inference, Example *examples, int32_t n, Space *space
+        self, int l, Mode mode, Example *examples, int32_t n, Space *space
     ) noexcept nogil:
         """The nodes of layer l whose activations some examples need; reads no weights."""
         cdef Scratch *s = &space.scratch
         cdef double started = seconds_now()
         cdef int32_t b
         cdef Example *e
-        s.training = not inference
+        s.training = mode == Mode.TRAINING
         for b in range(n):
             e = &examples[b]
             s.rng = e.rng
             (<Layer> self.layer_pointers[l]).propose(
-                inference, self.input_of(l, e), &e.layers[l], s
+                mode, self.input_of(l, e), &e.layers[l], s
             )
             e.rng = s.rng
         space.seconds[l * N_STAGES + SELECT] += seconds_now() - started
 
     cdef void compute(
-        self, int l, bint inference, Example *examples, int32_t n, Space *space
+        self, int l, Mode mode, Example *examples, int32_t n, Space *space
     ) noexcept nogil:
         """Their activations, and what layer l outputs: rows in the cache serve all examples."""
         cdef void *layer = self.layer_pointers[l]
@@ -106,7 +106,7 @@ cdef class Steps:
         for b in range(n):
             e = &examples[b]
             s.rng = e.rng
-            (<Layer> layer).settle(inference, &e.layers[l], s)
+            (<Layer> layer).settle(mode, &e.layers[l], s)
             e.rng = s.rng
         space.seconds[l * N_STAGES + FORWARD] += computed - started
         space.seconds[l * N_STAGES + SELECT] += seconds_now() - computed
@@ -132,7 +132,7 @@ cdef class Steps:
         """Layers [low, high), forward, as far as they take examples together."""
         cdef int l
         for l in range(low, min(high, self.n_together)):
-            self.forward(l, False, examples, n, space)
+            self.forward(l, Mode.TRAINING, examples, n, space)
 
     cdef void finish(
         self, Targets targets, Example *examples, int32_t n, Space *space
@@ -150,7 +150,7 @@ cdef class Steps:
             if self.n_together == top:
                 # Examples hardly meet in the rows of many classes; they are in the cache for the
                 # one that has just found them.
-                self.forward(top, False, e, 1, space)
+                self.forward(top, Mode.TRAINING, e, 1, space)
                 before = seconds_now()
             e.waits = self.judge(targets, e, &space.scratch)
             if self.n_together == top:

@@ -1,4 +1,4 @@
-from .layer cimport Layer
+from .layer cimport Layer, Mode
 from .rows cimport RowBuffer
 from .types cimport Input, LayerBuffers, Scratch, int32_t, int64_t, uint64_t
 
@@ -30,6 +30,7 @@ cdef struct Space:
     Scratch scratch
     Example *examples
     int32_t n_slots         # how many examples there is room for
+    Mode inference          # how predictions select
     int64_t *n_active       # per layer: active nodes, summed over examples
     double *seconds         # per layer, N_STAGES each
     int64_t n_examples

@@ -6,11 +6,14 @@ Allocated once per pass, never inside it.
 from libc.stdlib cimport calloc, free
 
 from .kernels cimport RUN, SORT_WORDS
-from .layer cimport Layer
+from .layer cimport Layer, Mode
 from .lsh cimport LSHSelector
 from .types cimport Input, LayerBuffers, RunBuffer, int32_t, int64_t, real, uint64_t
 
 from .hashing import MOST_PROBES, Subspace
+
+#: Ways to select nodes for predictions.
+INFERENCES = {"auto": Mode.AUTO, "exact": Mode.EXACT, "all": Mode.ALL}
 
 # Runs that a vector is written as at most: longer ones have their entries all over.
 cdef int32_t MOST_RUNS = 4096
@@ -33,10 +36,13 @@ cdef class Workspace:
         Examples that the thread holds at a time.
     n_labels : int
         That an example has at most.
+    inference : str
+        A key of INFERENCES. Training, and renewals meanwhile, want "auto".
     """
 
-    def __cinit__(self, layers, Py_ssize_t n_slots, Py_ssize_t n_labels=0):
+    def __cinit__(self, layers, Py_ssize_t n_slots, Py_ssize_t n_labels=0, inference="auto"):
         self.n_labels = n_labels
+        self.space.inference = INFERENCES[inference]
         # The same walk twice: once to add up the bytes, once to hand them out.
         cdef size_t size = self.lay_out(NULL, layers, n_slots)
         self.block = calloc(size + 64, 1)
@@ -110,7 +116,7 @@ cdef class Workspace:
             if isinstance(layer.selector, LSHSelector):
                 sketch = sketch_length(layer.selector)
                 drawn = (<LSHSelector> layer.selector).n_explored
-                if layer.inference == "auto":
+                if self.space.inference == Mode.AUTO:
                     # With the labels that an output layer adds to what it finds.
                     n = min(n, (<LSHSelector> layer.selector).most_listed + self.n_labels + drawn)
             self.n_listed = <Py_ssize_t> n  # at last the output layer's
