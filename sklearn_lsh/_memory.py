@@ -41,6 +41,8 @@ def network_bytes(settings, n_threads=1, batch_size=1, n_snapshots=0):
         if settings.hashes(index):
             tables = 1 if settings.hash_search[index] != "tables" else settings.hash_tables
             total += n_out * (3 * 4 * max(Subspace.lengths) + 16 * tables)
+            if settings.hash_search[index] == "tables":
+                total += 8 * tables << settings.hash_bits[index]
         total += 4 * SLOT_NUMBERS * n_slots * settings.most_listed(index)
         widest = max(widest, n_out)
     # A row, and what updates see of it.
@@ -61,8 +63,12 @@ def available_bytes():
     try:  # a container's limit
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         used = Path("/sys/fs/cgroup/memory.current").read_text()
+        # Pages of files that were read count as used, and are given back when others want them.
+        parts = dict(
+            line.split() for line in Path("/sys/fs/cgroup/memory.stat").read_text().splitlines()
+        )
         if limit != "max":
-            known.append(int(limit) - int(used))
+            known.append(int(limit) - int(used) + int(parts.get("inactive_file", 0)))
     except (OSError, ValueError):
         pass
     return min(known, default=None)

@@ -1,8 +1,10 @@
 """Products with all rows of a layer's weights, on several threads."""
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 # Nodes of one product. Always so many: no bit may depend on the number of threads.
 TOGETHER = 512
@@ -39,3 +41,29 @@ def products(weights, columns, n_threads):
         with ThreadPoolExecutor(n_threads) as pool:
             list(pool.map(of, blocks))
     return found
+
+
+class _OneBlasThread:
+    """``threadpool_limits(1)``, as long as any thread of the process is inside.
+
+    The limit is the process's: of two threads that each set it and put back what they found, the
+    second would find, and put back, the limit of the first.
+    """
+
+    def __init__(self):
+        self.lock, self.inside, self.limits = Lock(), 0, None
+
+    def __enter__(self):
+        with self.lock:
+            if self.inside == 0:
+                self.limits = threadpool_limits(1)
+            self.inside += 1
+
+    def __exit__(self, *error):
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                self.limits.restore_original_limits()
+
+
+one_blas_thread = _OneBlasThread()

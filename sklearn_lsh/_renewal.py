@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy.sparse import csr_array
-from threadpoolctl import threadpool_limits
 
 from ._calibration import (
     CELLS_WIDTH,
@@ -12,7 +11,7 @@ from ._calibration import (
     choose_sketching,
     scattered,
 )
-from ._products import products
+from ._products import one_blas_thread, products
 from .core.cells import Cells
 
 # An output layer's predictions visit so many times the cells that the wanted recall takes: until
@@ -91,7 +90,7 @@ class Renewal:
         """Do it. An interrupt leaves the hash functions as they were, or as they shall be."""
         # One thread, but in ``products``: results must not depend on the machine's cores.
         # Features near float32's limit may overflow here; such rows rank nothing.
-        with threadpool_limits(1), np.errstate(over="ignore", invalid="ignore"):
+        with one_blas_thread, np.errstate(over="ignore", invalid="ignore"):
             self.network.fold()
             if self.hasty:
                 self._scatter()

@@ -1,5 +1,6 @@
 """What ``"auto"`` stands for: estimator parameters in, plain numbers out."""
 
+import os
 from numbers import Integral, Real
 
 import numpy as np
@@ -170,20 +171,41 @@ def resolve_bits(hash_bits, size):
     return int(np.clip(round(np.log2(size)) - 2, 2, 20))
 
 
-def resolve_learning_rate(learning_rate_init, solver):
-    """The step size; "auto" is the solver's own."""
-    if learning_rate_init == "auto":
-        return SOLVERS[solver].auto_learning_rate
-    return float(learning_rate_init)
+def resolve_learning_rate(learning_rate_init, solver, alpha):
+    """The step size; "auto" is the solver's own. Alpha has to leave something of weights."""
+    rate = SOLVERS[solver].auto_learning_rate
+    if learning_rate_init != "auto":
+        rate = float(learning_rate_init)
+    if rate * alpha >= 1:
+        raise ValueError(
+            f"an update shrinks weights by 1 - learning_rate_init * alpha, which has to be above "
+            f"0: with the rate {rate:g}, alpha must be below {1 / rate:g}; got {alpha!r}"
+        )
+    return rate
+
+
+# OpenMP's threads do not survive a fork, and GNU's waits for them for ever in the child. Where
+# this process has used threads, its children use none; those of others, as joblib's, are new.
+_threads = {"used": False, "lost": False}
+
+
+def _lose_threads():
+    _threads["lost"] = _threads["used"]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_lose_threads)
 
 
 def resolve_threads(n_jobs):
     """How many threads; more than there are processors only where nothing limits them."""
     threads = effective_n_jobs(n_jobs)
-    if not OPENMP:
+    if not OPENMP or threads == 1 or _threads["lost"]:
         return 1
     # In joblib's workers, under threadpoolctl's limits or OMP_NUM_THREADS, OpenMP knows of less.
     limit = max_threads()
-    if threads <= limit:  # no need to count processors, which may take longer than a prediction
-        return threads
-    return threads if limit >= cpu_count() else limit
+    # If there is room, no need to count processors, which may take longer than a prediction.
+    if threads > limit and limit < cpu_count():
+        threads = limit
+    _threads["used"] |= threads > 1
+    return threads

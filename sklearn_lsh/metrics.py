@@ -5,6 +5,8 @@ ids, best first, or as scores. `topk_scorer` makes scorers of them for
 :class:`~sklearn.model_selection.GridSearchCV` and its like.
 """
 
+from numbers import Integral
+
 import numpy as np
 from scipy import sparse
 
@@ -208,7 +210,7 @@ class _Ranking:
         is_scores = sparse.issparse(y_top) or y_top.dtype.kind == "f"
         if y_top.ndim != 2:
             raise ValueError(f"Predictions must have two dimensions, got {y_top.ndim}.")
-        if k != int(k) or not 1 <= k <= y_top.shape[1]:
+        if not (isinstance(k, Integral) and 1 <= k <= y_top.shape[1]):
             raise ValueError(f"k must be in 1..{y_top.shape[1]}, got {k!r}.")
         vector = not sparse.issparse(y_true) and np.ndim(y_true) == 1
         if vector and labels is None and not is_scores:
@@ -266,9 +268,11 @@ def _ranked(scores, k):
         if not scores.has_canonical_format:
             scores = scores.copy()
             scores.sum_duplicates()
-        if np.isnan(scores.data).any():
+        # Small types, and bool, have no negatives to sort by.
+        values = scores.data.astype(np.result_type(scores.dtype, np.float32), copy=False)
+        if np.isnan(values).any():
             raise ValueError("A score is NaN.")
-        rank, order = _sorted_rows(scores, scores.data)
+        rank, order = _sorted_rows(scores, values)
         first = rank < k
         columns = np.full((scores.shape[0], k), NOTHING)
         rows = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))

@@ -6,6 +6,7 @@ from problems import N_FEATURES, documents, wide
 from scipy.sparse import csr_array
 
 from sklearn_lsh import LSHMLPClassifier, _memory
+from sklearn_lsh._labels import Labels
 from sklearn_lsh._memory import network_bytes
 
 X, Y = documents()
@@ -32,6 +33,30 @@ def test_copies_of_the_weights_count(monkeypatch, copying, room):
     with pytest.raises(MemoryError, match="would take"):
         estimator.set_params(**{copying: True}).fit(X[:300], Y[:300])
     estimator.set_params(**{copying: False}).fit(X[:300], Y[:300])
+
+
+def test_pages_of_files_can_be_had(monkeypatch):
+    """What a container has read from files counts as used until others want the room."""
+    files = {
+        "/proc/meminfo": "MemTotal: 9 kB\nMemAvailable: 8388608 kB\n",
+        "/sys/fs/cgroup/memory.max": "2000\n", "/sys/fs/cgroup/memory.current": "1900\n",
+        "/sys/fs/cgroup/memory.stat": "anon 1000\nfile 900\ninactive_file 700\n",
+    }
+    monkeypatch.setattr(_memory.Path, "read_text", lambda path: files[path.as_posix()])
+    assert _memory.available_bytes() == 800
+    files["/sys/fs/cgroup/memory.max"] = "max\n"
+    assert _memory.available_bytes() == 2**33
+
+
+def test_buckets_count():
+    few, many = (
+        network_bytes(
+            LSHMLPClassifier((100,), hash_search="tables", hash_bits=bits, hash_tables=3)
+            ._settings(10, Labels(np.arange(3), False), np.inf)
+        )
+        for bits in (4, 20)
+    )
+    assert many - few == 8 * 3 * (2**20 - 2**4)
 
 
 def test_memory_is_what_the_formula_says():

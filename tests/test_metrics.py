@@ -250,3 +250,20 @@ def test_forms_of_scores_and_indicators():
                 precision_at_k(form([[value, 0]]), [[0, 1]])
             with pytest.raises(ValueError, match="zeros and ones"):
                 propensities(form([[value, 0]] * 3))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8, np.int64, np.float32])
+def test_sparse_scores_of_any_type(dtype):
+    """Types without negatives, too; a score of 0 that is there is a score."""
+    scores = sparse.csr_array(
+        (np.array([0, 1, 0, 1]).astype(dtype), [0, 1, 0, 2], [0, 2, 4]), shape=(2, 3)
+    )
+    assert precision_at_k(np.array([[0, 1, 0], [0, 0, 1]]), scores, 1) == 1
+    assert precision_at_k(np.array([[1, 0, 0], [1, 0, 0]]), scores, 1) == 0
+    assert precision_at_k(np.array([[1, 0, 0], [1, 0, 0]]), scores, 2) == 0.5
+
+
+@pytest.mark.parametrize("k", [0, 4, 1.0, 2.5, "1", None])
+def test_k_is_a_number_of_labels(k):
+    with pytest.raises(ValueError, match="k must be in"):
+        precision_at_k(np.eye(3, dtype=int), np.eye(3), k)

@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from sklearn_lsh._products import TOGETHER, products
+from sklearn_lsh._products import TOGETHER, one_blas_thread, products
 
 
 @pytest.mark.parametrize("order", ["C", "F"], ids=["by node", "by input"])
@@ -31,3 +31,19 @@ def test_overflow_is_silent(n_threads):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert np.isinf(products(huge, huge[:4], n_threads)).all()
+
+
+def test_the_limit_of_blas_is_taken_back():
+    """Where fits in several threads overlap, too, in whatever order they end."""
+
+    def found():
+        return {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"}
+
+    with threadpool_limits(3, user_api="blas"):
+        before = found()
+        first = one_blas_thread.__enter__()
+        assert first is None and found() <= {1}
+        with one_blas_thread:
+            one_blas_thread.__exit__()
+            assert found() <= {1}
+        assert found() == before

@@ -1,5 +1,9 @@
 """How many threads are used: as many as asked for, no more than allowed."""
 
+import os
+import signal
+
+import numpy as np
 import pytest
 from joblib import cpu_count
 from problems import digits, quick, same_model
@@ -95,3 +99,21 @@ def test_threads_share_a_batch(monkeypatch, lock_free, n_jobs, in_hand):
 def test_lock_free_on_one_thread_is_no_other():
     assert same_model(quick(lock_free=True).fit(X, Y).set_params(lock_free=False),
                       quick().fit(X, Y))
+
+
+@needs_openmp
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_children_of_a_process_that_used_threads(monkeypatch):
+    """A pool of threads is not there after a fork, and would be waited for."""
+    monkeypatch.setattr(sklearn_lsh._resolve, "max_threads", lambda: 2)
+    estimator = quick(n_jobs=2).fit(X, Y)
+    wanted = estimator.predict_proba(X)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        same = np.array_equal(estimator.predict_proba(X), wanted)
+        same = same and np.isfinite(quick(n_jobs=2).fit(X, Y).loss_)
+        os._exit(0 if same and estimator._n_threads() == 1 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert estimator._n_threads() == 2
