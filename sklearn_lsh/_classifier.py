@@ -648,12 +648,16 @@ default="lsh"
         counting = np.arange(X.shape[0], dtype=np.int64)
         if targets.weights is not None:
             counting = np.flatnonzero(targets.weights)
-        truth = y[counting]
+        if len(counting) == 0:
+            raise ValueError("early_stopping needs examples whose weight is not 0 (as float32)")
+        strata, fraction = y[counting], self.validation_fraction
         _, held_out = train_test_split(
-            counting, test_size=self.validation_fraction, random_state=network.state["seed"],
-            stratify=truth if labels.can_be_stratified(truth, self.validation_fraction) else None,
+            counting, test_size=fraction, random_state=network.state["seed"],
+            stratify=strata if labels.can_be_stratified(
+                strata, fraction, told=len(counting) == X.shape[0]
+            ) else None,
         )
-        rows, truth = as_rows(X[held_out]), y[held_out]
+        rows, truth = as_rows(X[held_out]), labels.truth(y[held_out])
         weights = None if targets.weights is None else targets.weights[held_out]
         train = np.setdiff1d(np.arange(X.shape[0], dtype=np.int64), held_out)
 
@@ -797,12 +801,11 @@ default="lsh"
         (3, 10)
         """
         rows = self._rows_to_predict(X)
-        most = len(self.classes_)
+        workspaces, most = self._workspaces(rows), len(self.classes_)
         if self._network.settings.hashes_outputs and self.inference == "auto":
             most = self._network.settings.n_active[-1]
         if not (isinstance(k, Integral) and 1 <= k <= most):
             raise ValueError(f"k must be an integer from 1 to {most}, got {k!r}")
-        workspaces = self._workspaces(rows)
         if self._labels.binary:
             found = self._labels.probabilities(outputs(self._network, rows, workspaces))
             ids = np.argsort(-found, axis=1, kind="stable")[:, :k]

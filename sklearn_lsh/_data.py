@@ -24,9 +24,7 @@ def as_rows(X):
     """Rows over validated input (float32 or float64, C order or CSR), read in place."""
     values = X
     if issparse(X):
-        # What is read in place must not point elsewhere: scikit-learn does not look. Nor are
-        # the matrix's own flags believed, which outlive an exchange of its arrays.
-        X.check_format(full_check=True)
+        check_pointers(X)
         values = X.data
     if values.dtype == np.float64 and values.size:
         # float32 is what is computed with; a value that overflows it is not finite here.
@@ -39,7 +37,6 @@ def as_rows(X):
         return DenseRows(X)
     if not ascends(X):
         X = X.copy()
-        X.has_canonical_format = False
         X.sum_duplicates()
     if X.indices.dtype != X.indptr.dtype or X.indices.dtype not in (np.int32, np.int64):
         X = csr_array(
@@ -48,8 +45,21 @@ def as_rows(X):
     return CSRRows(X)
 
 
+def check_pointers(X):
+    """ValueError where a CSR matrix points elsewhere: scikit-learn does not look.
+
+    SciPy looks at the order of row pointers only where the last one is not 0.
+    """
+    X.check_format(full_check=True)
+    if (X.indptr[1:] < X.indptr[:-1]).any():
+        raise ValueError("the row pointers of a CSR matrix must not fall")
+
+
 def ascends(X):
-    """Whether column numbers ascend in every row of a CSR matrix, none coming twice."""
+    """Whether column numbers ascend in every row of a CSR matrix, none coming twice.
+
+    Its own flags may be older than its arrays.
+    """
     ascending = X.indices[1:] > X.indices[:-1]
     starts = X.indptr[1:-1]
     ascending[starts[(0 < starts) & (starts < len(X.indices))] - 1] = True

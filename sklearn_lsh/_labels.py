@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import column_or_1d
 
+from ._data import check_pointers
 from .core.outputs import Targets
 
 # More classes than this may be too rare to be stratified by.
@@ -74,6 +75,8 @@ class Labels:
                     f"expected a label indicator with {len(self.classes)} columns, got shape "
                     f"{np.shape(y)}"
                 )
+            if issparse(y):
+                check_pointers(y)
             values = y.data if issparse(y) else y
             if kind(y) != "multilabel-indicator" or not ((values == 0) | (values == 1)).all():
                 raise ValueError("expected a label indicator of zeros and ones")
@@ -114,13 +117,15 @@ class Labels:
         weights = sample_weight
         if class_weight is not None:
             own = self.class_weights(y, class_weight, indptr, indices)
-            if not (np.isfinite(own) & (own >= 0)).all():
-                raise ValueError(
-                    f"class_weight must be finite and not negative, got {class_weight!r}"
-                )
             weights = own if weights is None else weights * own
         if weights is not None:
-            weights = np.asarray(weights, np.float32)
+            with np.errstate(over="ignore"):  # told below
+                weights = np.asarray(weights, np.float32)
+            if not (np.isfinite(weights) & (weights >= 0)).all():
+                raise ValueError(
+                    "sample_weight, class_weight and their product must be finite as float32 and "
+                    "not negative"
+                )
         return Targets(indptr, indices, weights)
 
     def indicator(self, y, dtype=np.float32):
@@ -129,12 +134,15 @@ class Labels:
         shape = (len(indptr) - 1, self.n_outputs)
         return csr_array((np.ones(len(indices), dtype), indices, indptr), shape=shape)
 
-    def matches(self, found, y):
-        """Whether predicted labels are those of y, of multi-label targets all: (n_samples,)."""
+    def truth(self, y):
+        """y as ``matches`` wants it."""
+        return self.indicator(y, bool) if self.multilabel else y
+
+    def matches(self, found, truth):
+        """Whether predicted labels are the true ones, of multi-label targets all: (n_samples,)."""
         if not self.multilabel:
-            return found == y
-        wrong = csr_array(found).astype(bool) != self.indicator(y, bool)
-        return np.ravel(wrong.sum(axis=1)) == 0
+            return found == truth
+        return np.ravel((csr_array(found).astype(bool) != truth).sum(axis=1)) == 0
 
     def class_weights(self, y, class_weight, indptr, indices):
         """A weight for each example: its class's, or the mean of its labels'."""
@@ -169,15 +177,18 @@ class Labels:
             return np.log(counts / (n_rows + 1 - counts)).astype(np.float32)
         return np.log(counts / counts.sum()).astype(np.float32)
 
-    def can_be_stratified(self, y, fraction):
-        """Whether each class can have examples in both parts when such a share is set aside."""
+    def can_be_stratified(self, y, fraction, told):
+        """Whether each class can have examples in both parts when such a share is set aside.
+
+        With few classes it is a mistake if one cannot: where ``told``, that scikit-learn says so.
+        """
         if self.multilabel:
             return False
         counts = np.unique(y, return_counts=True)[1]
-        # With few classes a class of one example is a mistake, which scikit-learn tells.
-        return len(counts) <= MANY_CLASSES or (
-            counts.min() > 1 and len(counts) <= int(fraction * len(y))
-        )
+        if told and len(counts) <= MANY_CLASSES:
+            return True
+        n_held_out = int(fraction * len(y))
+        return counts.min() > 1 and len(counts) <= min(n_held_out, len(y) - n_held_out - 1)
 
     # ---- predictions ---------------------------------------------------------------------
 
@@ -222,7 +233,10 @@ def distinct(values):
     values = np.asarray(values)
     if values.ndim == 1 and values.dtype.kind in "iu" and (values[1:] > values[:-1]).all():
         return values.copy()
-    return np.unique(values)
+    try:
+        return np.unique(values)
+    except TypeError as error:
+        raise ValueError("classes cannot be compared with each other") from error
 
 
 def kind(y):
@@ -232,5 +246,8 @@ def kind(y):
     with warnings.catch_warnings():
         # Many classes are what one may have come for.
         warnings.filterwarnings("ignore", message="The number of unique classes is greater")
-        check_classification_targets(y)
-        return type_of_target(y)
+        try:
+            check_classification_targets(y)
+            return type_of_target(y)
+        except TypeError as error:
+            raise ValueError("y has labels that cannot be compared with each other") from error

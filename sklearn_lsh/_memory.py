@@ -39,10 +39,10 @@ def network_bytes(settings, n_threads=1, batch_size=1, n_snapshots=0):
         total += 4 * (1 + n_snapshots) * rows * columns + 24 * n_out
         total += sum(4 * prod(shape) for shape in rule.state_shapes(n_out, n_in).values())
         if settings.hashes(index):
-            tables = 1 if settings.hash_search[index] != "tables" else settings.hash_tables
-            total += n_out * (3 * 4 * max(Subspace.lengths) + 16 * tables)
-            if settings.hash_search[index] == "tables":
-                total += 8 * tables << settings.hash_bits[index]
+            tables, buckets = 1, 0
+            if settings.first_search(index) == "tables":
+                tables, buckets = settings.hash_tables, 1 << settings.hash_bits[index]
+            total += n_out * (3 * 4 * max(Subspace.lengths) + 16 * tables) + 8 * tables * buckets
         total += 4 * SLOT_NUMBERS * n_slots * settings.most_listed(index)
         widest = max(widest, n_out)
     # A row, and what updates see of it.
@@ -63,15 +63,20 @@ def available_bytes():
     try:  # a container's limit
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         used = Path("/sys/fs/cgroup/memory.current").read_text()
-        # Pages of files that were read count as used, and are given back when others want them.
-        parts = dict(
-            line.split() for line in Path("/sys/fs/cgroup/memory.stat").read_text().splitlines()
-        )
         if limit != "max":
-            known.append(int(limit) - int(used) + int(parts.get("inactive_file", 0)))
+            known.append(int(limit) - int(used) + _returnable_bytes())
     except (OSError, ValueError):
         pass
     return min(known, default=None)
+
+
+def _returnable_bytes():
+    """Of a container, what counts as used and is given back: pages of files that were read."""
+    try:
+        lines = Path("/sys/fs/cgroup/memory.stat").read_text().splitlines()
+        return next((int(x.split()[1]) for x in lines if x.startswith("inactive_file ")), 0)
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def require(n_bytes, what):

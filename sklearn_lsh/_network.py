@@ -145,6 +145,12 @@ class Settings:
         n_active = self.n_active[index]
         return bounds(n_active, self.shapes[index][0])[1] if self.softens(index) else n_active
 
+    def first_search(self, index):
+        """Where a hashed layer's candidates come from before it has seen inputs."""
+        if self.hash_search[index] in ("auto", "cells"):  # cells are drawn from inputs
+            return "tables" if RANKINGS[self.hash_ranking].needs_codes else "scan"
+        return self.hash_search[index]
+
     def hashes(self, index):
         """Whether a layer's nodes are found by hashing."""
         if index < len(self.hidden_layer_sizes) and self.selection != "lsh":
@@ -535,12 +541,9 @@ def _new_hashing(settings, index, rng):
     n_out, n_in = settings.shapes[index]
     n_bits, n_tables = settings.hash_bits[index], settings.hash_tables
     family = HASH_FAMILIES[settings.hash_family].draw(n_in, n_bits, n_tables, rng)
-    search = settings.hash_search[index]
+    search = settings.first_search(index)
     is_output = index == len(settings.hidden_layer_sizes)
     needs_codes = RANKINGS[settings.hash_ranking].needs_codes
-    if search in ("auto", "cells"):
-        # Cells are drawn once the layer has seen inputs.
-        search = "tables" if needs_codes else "scan"
     hashing = {
         "search": search,
         "family": family,

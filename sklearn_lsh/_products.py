@@ -1,10 +1,12 @@
 """Products with all rows of a layer's weights, on several threads."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Lock
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 # Nodes of one product. Always so many: no bit may depend on the number of threads.
 TOGETHER = 512
@@ -43,27 +45,37 @@ def products(weights, columns, n_threads):
     return found
 
 
-class _OneBlasThread:
-    """``threadpool_limits(1)``, as long as any thread of the process is inside.
+# What a process has of ``one_blas_thread``.
+_held = {"lock": Lock(), "blas": None}
 
-    The limit is the process's: of two threads that each set it and put back what they found, the
-    second would find, and put back, the limit of the first.
+
+@contextmanager
+def one_blas_thread():
+    """NumPy and scikit-learn limited to one thread, for one thread of the process at a time.
+
+    BLAS has one limit for the whole process: of two threads that each set it and put back what
+    they found, the second would find, and put back, the limit of the first.
     """
-
-    def __init__(self):
-        self.lock, self.inside, self.limits = Lock(), 0, None
-
-    def __enter__(self):
-        with self.lock:
-            if self.inside == 0:
-                self.limits = threadpool_limits(1)
-            self.inside += 1
-
-    def __exit__(self, *error):
-        with self.lock:
-            self.inside -= 1
-            if self.inside == 0:
-                self.limits.restore_original_limits()
+    with _held["lock"]:
+        libraries = ThreadpoolController()
+        with (
+            libraries.limit(limits=1, user_api="openmp"),
+            libraries.limit(limits=1, user_api="blas") as blas,
+        ):
+            _held["blas"] = blas
+            try:
+                yield
+            finally:
+                _held["blas"] = None
 
 
-one_blas_thread = _OneBlasThread()
+def _let_go():
+    """In a forked child, of what a thread held that is not there."""
+    blas = _held["blas"]
+    _held.update(lock=Lock(), blas=None)
+    if blas is not None:
+        blas.restore_original_limits()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)

@@ -90,7 +90,7 @@ class Renewal:
         """Do it. An interrupt leaves the hash functions as they were, or as they shall be."""
         # One thread, but in ``products``: results must not depend on the machine's cores.
         # Features near float32's limit may overflow here; such rows rank nothing.
-        with one_blas_thread, np.errstate(over="ignore", invalid="ignore"):
+        with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
             self.network.fold()
             if self.hasty:
                 self._scatter()

@@ -207,5 +207,6 @@ def resolve_threads(n_jobs):
     # If there is room, no need to count processors, which may take longer than a prediction.
     if threads > limit and limit < cpu_count():
         threads = limit
-    _threads["used"] |= threads > 1
+    if threads > 1:
+        _threads["used"] = True
     return threads

@@ -268,11 +268,9 @@ def _ranked(scores, k):
         if not scores.has_canonical_format:
             scores = scores.copy()
             scores.sum_duplicates()
-        # Small types, and bool, have no negatives to sort by.
-        values = scores.data.astype(np.result_type(scores.dtype, np.float32), copy=False)
-        if np.isnan(values).any():
+        if np.isnan(scores.data).any():
             raise ValueError("A score is NaN.")
-        rank, order = _sorted_rows(scores, values)
+        rank, order = _sorted_rows(scores, scores.data)
         first = rank < k
         columns = np.full((scores.shape[0], k), NOTHING)
         rows = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
@@ -303,7 +301,9 @@ def _ranked_dense(scores, k):
 def _sorted_rows(matrix, values):
     """Rank within its row of each entry in turn, and the order that sorts rows by value."""
     rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    order = np.lexsort((matrix.indices, -values, rows))
+    # Of whole numbers and bool the complement falls, too, and does not overflow.
+    falling = -values if values.dtype.kind == "f" else ~values
+    order = np.lexsort((matrix.indices, falling, rows))
     return np.arange(len(rows)) - matrix.indptr[rows], order
 
 

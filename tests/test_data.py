@@ -182,7 +182,23 @@ def test_indicators_are_of_zeros_and_ones(values, sparse):
         quick().fit(X, csr_array(y) if sparse else y)
 
 
-@pytest.mark.parametrize("weight", [np.nan, np.inf, -1])
+@pytest.mark.parametrize("broken", ["column", "negative", "indptr", "empty"])
+def test_indicators_that_point_elsewhere(broken):
+    y = csr_array(multilabel()[1])
+    if broken == "empty":
+        y = csr_array(y.shape, dtype=int)
+    if broken in ("indptr", "empty"):
+        y.indptr[3] = 2 * 10**8
+    else:
+        y.indices[::3] = 2 * 10**8 if broken == "column" else -(10**8)
+    estimator = quick(max_iter=1).fit(X, csr_array(multilabel()[1]))
+    with pytest.raises(ValueError):
+        quick().fit(X, y)
+    with pytest.raises(ValueError):
+        estimator.partial_fit(X, y)
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf, -1, 1e300])
 @pytest.mark.parametrize("labels", ["classes", "labels"])
 def test_class_weights_that_are_none(labels, weight):
     y = Y if labels == "classes" else multilabel()[1]
@@ -190,12 +206,20 @@ def test_class_weights_that_are_none(labels, weight):
         quick(class_weight={0: weight}).fit(X, y)
 
 
+def test_sample_weights_beyond_float32():
+    for estimator in (quick(), quick(class_weight={0: 1e20})):
+        with pytest.raises(ValueError, match="finite as float32"):
+            estimator.fit(X, Y, sample_weight=np.where(Y, 1, 1e300 / 1e280 * 1e19))
+
+
 def test_labels_that_cannot_be_compared():
     estimator = quick(max_iter=1).partial_fit(X, NAMES[Y], classes=np.sort(NAMES))
-    for y in ([None] * len(Y), [1, "one"] * (len(Y) // 2)):
+    for y in ([None] * len(Y), [1, "one"] * (len(Y) // 2), ["one", 1] * (len(Y) // 2)):
         with pytest.raises(ValueError):
             estimator.partial_fit(X, np.array(y, object))
         with pytest.raises(ValueError):
             quick().fit(X, np.array(y, object))
+        with pytest.raises(ValueError):
+            quick().partial_fit(X, np.array(y, object), classes=[0, 1, None])
     with pytest.raises(ValueError, match="at least one class"):
         quick().partial_fit(X, Y, classes=[])

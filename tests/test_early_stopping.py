@@ -65,8 +65,11 @@ def test_labels_that_are_given_twice_are_scored():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_examples_of_no_weight_are_not_held_out(seed):
-    weights = np.zeros(len(X))
-    weights[::4] = 1
     estimator = quick(early_stopping=True, max_iter=1, random_state=seed)
-    estimator.fit(X, Y, sample_weight=weights)
-    assert estimator.t_ == len(X) - 10  # of the hundred that have one
+    for step in (4, 20):  # with as many as classes, and fewer
+        weights = np.zeros(len(X))
+        weights[::step] = 1
+        estimator.fit(X, Y, sample_weight=weights)
+        assert estimator.t_ == len(X) - len(X) // step // 10
+    with pytest.raises(ValueError, match="weight is not 0"):
+        estimator.fit(X, Y, sample_weight=np.full(len(X), 1e-50))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import digits, documents, quick, same_model
+from problems import digits, documents, quick, same_model, wide
 from sklearn.exceptions import ConvergenceWarning
 from test_cells import assert_cells_follow_weights
 from test_gradients import twin
@@ -284,6 +284,17 @@ def test_a_batch_that_finds_no_room_is_refused(divided, batch):
     work = as_rows(X), targets, np.arange(len(X)), 0, len(X), 0, network.engine.workspaces(2, 3)
     with pytest.raises(ValueError, match="examples in a workspace for 3"):
         network.engine.train(*work, batch, divided)
+
+
+def test_outputs_that_find_no_room_are_refused():
+    """The memory of a hashed layer's outputs, with the labels of an example, is guarded, too."""
+    data, y = documents()
+    network = wide(output_active=10, max_iter=1).fit(data, y)._network
+    targets = Targets(np.arange(len(y) + 1), y.astype(np.int32))
+    work = as_rows(data), targets, np.arange(len(y)), 0, 1, 0
+    with pytest.raises(ValueError, match="outputs in a workspace for"):
+        network.engine.train(*work, network.engine.workspaces(1, 1), 1)
+    network.engine.train(*work, network.engine.workspaces(1, 1, 1), 1)
 
 
 def test_a_division_that_is_none_is_refused():

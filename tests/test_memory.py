@@ -42,17 +42,31 @@ def test_pages_of_files_can_be_had(monkeypatch):
         "/sys/fs/cgroup/memory.max": "2000\n", "/sys/fs/cgroup/memory.current": "1900\n",
         "/sys/fs/cgroup/memory.stat": "anon 1000\nfile 900\ninactive_file 700\n",
     }
-    monkeypatch.setattr(_memory.Path, "read_text", lambda path: files[path.as_posix()])
+
+    def read_text(path):
+        if path.as_posix() not in files:
+            raise FileNotFoundError(path)
+        return files[path.as_posix()]
+
+    monkeypatch.setattr(_memory.Path, "read_text", read_text)
+    assert _memory.available_bytes() == 800
+    stat = files.pop("/sys/fs/cgroup/memory.stat")
+    assert _memory.available_bytes() == 100
+    files["/sys/fs/cgroup/memory.stat"] = stat + "inactive_file?\n"
     assert _memory.available_bytes() == 800
     files["/sys/fs/cgroup/memory.max"] = "max\n"
     assert _memory.available_bytes() == 2**33
 
 
-def test_buckets_count():
+@pytest.mark.parametrize("options", [
+    {"hash_search": "tables"}, {"hash_ranking": "collisions"}, {"hash_ranking": "union"},
+])
+def test_buckets_count(options):
     few, many = (
         network_bytes(
-            LSHMLPClassifier((100,), hash_search="tables", hash_bits=bits, hash_tables=3)
-            ._settings(10, Labels(np.arange(3), False), np.inf)
+            LSHMLPClassifier((100,), hash_bits=bits, hash_tables=3, **options)._settings(
+                10, Labels(np.arange(3), False), np.inf
+            )
         )
         for bits in (4, 20)
     )

@@ -263,6 +263,15 @@ def test_sparse_scores_of_any_type(dtype):
     assert precision_at_k(np.array([[1, 0, 0], [1, 0, 0]]), scores, 2) == 0.5
 
 
+@pytest.mark.parametrize("dtype, highest", [(np.int64, 2**63 - 1), (np.uint64, 2**64 - 1)])
+def test_sparse_scores_that_floats_cannot_tell_apart(dtype, highest):
+    scores = sparse.csr_array(np.array([[highest - 1, highest, 1]], dtype))
+    assert precision_at_k(np.array([[0, 1, 0]]), scores, 1) == 1
+    lowest = np.iinfo(dtype).min
+    scores = sparse.csr_array(np.array([[lowest, lowest + 1, lowest]], dtype))
+    assert precision_at_k(np.array([[0, 1, 0]]), scores, 1) == 1
+
+
 @pytest.mark.parametrize("k", [0, 4, 1.0, 2.5, "1", None])
 def test_k_is_a_number_of_labels(k):
     with pytest.raises(ValueError, match="k must be in"):

@@ -139,7 +139,7 @@ def test_values_that_are_not_finite_are_refused(value, sparse):
         quick().fit(data, Y)
 
 
-@pytest.mark.parametrize("broken", ["indices", "negative", "indptr", "end"])
+@pytest.mark.parametrize("broken", ["indices", "negative", "indptr", "end", "empty"])
 def test_csr_that_points_elsewhere_is_refused(broken):
     """scikit-learn does not look, and the engine reads in place."""
     estimator = quick(max_iter=1).fit(X, Y)
@@ -148,6 +148,9 @@ def test_csr_that_points_elsewhere_is_refused(broken):
         data.indptr[3] = data.indptr[-1] + 1000
     elif broken == "end":
         data.indptr[-1] += 1000
+    elif broken == "empty":
+        data = sp.csr_array(X.shape)
+        data.indptr[3] = 2 * 10**8
     else:
         data.indices[7] = X.shape[1] + 10**6 if broken == "indices" else -5
     before = estimator.predict_proba(X)
