@@ -22,6 +22,7 @@ from ._labels import Labels
 from ._memory import network_bytes, require
 from ._network import Network
 from ._prediction import Predictor, best, decisions, make_workspaces, outputs
+from ._products import one_blas_thread
 from ._resolve import resolve_learning_rate, resolve_settings, resolve_threads
 from ._training import Options, Progress, Trainer
 from ._whitening import centring, choose_whitening, worth_asking
@@ -592,7 +593,9 @@ default="lsh"
                 f"means below {LARGEST_MEAN:g}; use 'auto' or 0 for other data."
             )
         rng = np.random.default_rng([seed, 2])
-        return choose_whitening(seen.sample, targets, n_rows, self.n_whitened, rng)
+        # Matrices are so small that threads of BLAS take longer, most of all beside other work.
+        with one_blas_thread():
+            return choose_whitening(seen.sample, targets, n_rows, self.n_whitened, rng)
 
     def _options(self):
         return Options(
@@ -633,12 +636,12 @@ default="lsh"
                 trainer.should_stop()  # moves the adaptive schedule on
             else:
                 trainer.run()
+            self._keep(labels, network, progress)
         except KeyboardInterrupt as interrupt:
             # What has been learned is kept, and the tables match the weights.
             self._keep(labels, network, progress)
             interrupt.kept = True
             raise
-        self._keep(labels, network, progress)
 
     def _hold_out(self, X, y, targets, labels, network):
         """Split off the validation part: the rows to train on, and its score as a callable.
@@ -675,7 +678,7 @@ default="lsh"
         self.n_outputs_ = settings.n_outputs
         self.n_layers_ = len(settings.hidden_layer_sizes) + 2
         self.out_activation_ = "logistic" if settings.loss == "sigmoid" else "softmax"
-        self.n_iter_ = progress["n_iter"]
+        self.n_iter_ = len(records)
         self.t_ = network.state["n_seen"]
         whitened = network.state["layers"][0].get("whitening")
         self.n_whitened_ = 0 if whitened is None else len(whitened["directions"])

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ._products import one_blas_thread
 from .core.cells import Cells
 from .core.engine import Engine
 from .core.hashing import HASH_FAMILIES, Probing
@@ -235,7 +236,8 @@ class Network:
             )
         if whitening is not None:
             layers[0]["whitening"], mean = whitening, whitening["mean"]
-            _whiten(layers[0]["weights"], whitening)
+            with one_blas_thread():  # no bit may depend on the machine's cores
+                _whiten(layers[0]["weights"], whitening)
         elif mean is not None:
             layers[0]["mean"] = mean
         if mean is not None:
@@ -375,9 +377,21 @@ class Network:
         self.replace_hashing(index, {**hashing, "index": filed, "sketches": sketches})
 
     def make_writable(self):
-        """Copy arrays that are mapped read-only: training writes to all of them."""
-        if _thaw(self.state):
+        """Copy arrays that are mapped read-only: training writes to all of them.
+
+        All of them, or none if interrupted: what is compiled points into the arrays, and owns only
+        the dicts that they are in.
+        """
+        before, after = self.state, _thawed(self.state)
+        if after is before:
+            return
+        try:
+            self.state = after
             self._assemble()
+        except BaseException:
+            self.state = before
+            self._assemble()
+            raise
 
     def snapshot(self):
         """A deep copy of what training may return to."""
@@ -563,15 +577,16 @@ def _new_hashing(settings, index, rng):
     return hashing
 
 
-def _thaw(container):
-    """Replace read-only arrays in nested dicts and lists by copies; True if any was."""
-    changed = False
-    items = container.items() if isinstance(container, dict) else enumerate(container)
-    for key, value in list(items):
-        if isinstance(value, np.ndarray):
-            if not value.flags.writeable:
-                container[key] = value.copy()
-                changed = True
-        elif isinstance(value, (dict, list)):
-            changed = _thaw(value) or changed
-    return changed
+def _thawed(value):
+    """With copies of the read-only arrays in it; the same object where there are none."""
+    if isinstance(value, np.ndarray):
+        return value if value.flags.writeable else value.copy()
+    if isinstance(value, dict):
+        found = {key: _thawed(part) for key, part in value.items()}
+        same = all(found[key] is value[key] for key in value)
+    elif isinstance(value, list):
+        found = [_thawed(part) for part in value]
+        same = all(a is b for a, b in zip(found, value, strict=True))
+    else:
+        return value
+    return value if same else found

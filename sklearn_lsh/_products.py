@@ -1,4 +1,4 @@
-"""Products with all rows of a layer's weights, on several threads."""
+"""Products with all rows of a layer's weights, and how many threads BLAS has for its own."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor

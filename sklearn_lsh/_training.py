@@ -56,7 +56,6 @@ class Progress:
     def __init__(self, state=None):
         self._habits = None
         self.state = state or {
-            "n_iter": 0,
             "learning_rate": None,
             "no_improvement": 0,
             "best_loss": np.inf,
@@ -253,13 +252,12 @@ class Trainer:
             "dead_nodes": np.array([np.count_nonzero(a["used"] == 0) for a in hidden]),
             "validation_score": np.nan if self.validate is None else self.validate(),
         }
-        network.state["n_epochs"] += 1
-        self.progress["n_iter"] += 1
         self.progress["history"].append(record)
+        network.state["n_epochs"] += 1
         if self.options.verbose:
             score = record["validation_score"]
             print(
-                f"Iteration {self.progress['n_iter']}, loss = {record['loss']:.8f}"
+                f"Iteration {len(self.progress['history'])}, loss = {record['loss']:.8f}"
                 + ("" if np.isnan(score) else f", validation score = {score:.6f}")
             )
 

@@ -550,6 +550,25 @@ def test_interrupt_before_training_changes_nothing(monkeypatch):
         estimator.predict(wider)
 
 
+def test_interrupt_of_the_last_moment(monkeypatch):
+    """When training is over: what the estimator says is what the network has learned."""
+    estimator = quick().partial_fit(X, Y, classes=np.arange(10))
+    keep, calls = LSHMLPClassifier._keep, []
+
+    def interrupted(self, *args):
+        calls.append(args)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        keep(self, *args)
+
+    monkeypatch.setattr(LSHMLPClassifier, "_keep", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        estimator.partial_fit(X, Y)
+    assert estimator.n_iter_ == len(estimator.loss_curve_) == 2
+    assert estimator.t_ == 2 * len(X)
+    assert estimator.loss_ == estimator.loss_curve_[-1]
+
+
 def test_engine_refuses_rows_of_another_width():
     estimator = quick(max_iter=1).fit(X, Y)
     estimator.n_features_in_ *= 2  # whatever led to it

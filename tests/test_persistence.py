@@ -1,5 +1,6 @@
 """A fitted model is arrays and builtins: it survives pickle, joblib, maps and processes."""
 
+import gc
 import io
 import pickle
 import subprocess
@@ -15,6 +16,8 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from sklearn_lsh._network import Network
 
 X, Y = digits()
 MODELS = {
@@ -99,6 +102,29 @@ def test_read_only_map_can_be_trained_further(trained, tmp_path):
     mapped = joblib.load(tmp_path / "model", mmap_mode="r").partial_fit(X, Y)
     assert same_model(mapped, trained.partial_fit(X, Y))
     assert (tmp_path / "model").read_bytes() == bytes_before
+
+
+@pytest.mark.parametrize("search", ["scan", "tables", "cells"])
+def test_read_only_map_that_cannot_be_copied(tmp_path, monkeypatch, search):
+    """What is compiled must not point to maps that are gone."""
+    joblib.dump(quick((300,), hash_search=search).fit(X, Y), tmp_path / "model")
+    mapped = joblib.load(tmp_path / "model", mmap_mode="r")
+    before, network = mapped.predict_proba(X), mapped._network
+    state = network.state
+
+    def assemble():
+        if network.state is not state:
+            raise MemoryError
+        Network._assemble(network)
+
+    monkeypatch.setattr(network, "_assemble", assemble)
+    with pytest.raises(MemoryError):
+        mapped.partial_fit(X, Y)
+    monkeypatch.undo()
+    gc.collect()
+    assert network.state is state and not mapped.coefs_[0].flags.writeable
+    assert_array_equal(mapped.predict_proba(X), before)
+    assert mapped.partial_fit(X, Y).coefs_[0].flags.writeable
 
 
 def test_unknown_format_is_refused():

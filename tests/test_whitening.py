@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from problems import digits, documents, quick, same_model
 from scipy.sparse import csr_array
 from test_hashing import assert_codes_follow_weights, assert_sketches_follow_weights
+from threadpoolctl import threadpool_limits
 
 from sklearn_lsh._whitening import (
     INTERCEPT,
@@ -306,3 +307,13 @@ def test_what_is_dense(share, dense):
     rows = rng.uniform(1, 2, (300, 40)) * (rng.uniform(size=(300, 40)) < share)
     layer = quick(max_iter=1).fit(rows, rng.integers(3, size=300))._network.state["layers"][0]
     assert ("whitening" in layer, "mean" in layer) == (dense, not dense)
+
+
+def test_threads_of_blas_do_not_matter():
+    """As in joblib's workers, which have fewer."""
+    rows, labels = smooth(1500, 784)
+    models = []
+    for limit in (1, 4):
+        with threadpool_limits(limit, user_api="blas"):
+            models.append(quick((200,), max_iter=1, n_whitened=32).fit(rows, labels))
+    assert same_model(*models)
