@@ -8,6 +8,7 @@ The rooms, in the order in which a call to ``fit`` walks through them:
 ``_memory``      what a network takes, and whether there is room for it
 ``_resolve``     what each ``"auto"`` stands for
 ``_network``     owns every array; builds the compiled layers over them; persistence
+``_state``       what a state must be that compiled code is built over
 ``_training``    epochs, shuffling, schedules, stopping, history
 ``_rehash``      when hash functions are renewed and moved rows re-encoded
 ``_renewal``     how they are renewed

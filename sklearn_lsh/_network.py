@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ._products import one_blas_thread
+from ._state import FORMAT, check_format, check_shapes
 from .core.cells import Cells
 from .core.engine import Engine
 from .core.hashing import HASH_FAMILIES, Probing
@@ -23,8 +24,6 @@ from .core.tables import CodeScan, HashTables
 from .core.threshold import Threshold, bounds
 from .core.weights import ByFeature, ByInput, ByNode
 from .core.whitening import Whitening
-
-FORMAT = 11
 
 # What snapshots hold of every layer; nodes say in which order the others are.
 REMEMBERED = ("weights", "intercepts", "threshold", "nodes")
@@ -179,13 +178,10 @@ class Network:
     """
 
     def __init__(self, state):
-        if state.get("format") != FORMAT:
-            raise ValueError(
-                f"this model has state format {state.get('format')!r}; this version of "
-                f"sklearn_lsh reads format {FORMAT}"
-            )
+        check_format(state)
         self.state = state
         self.settings = Settings(**state["settings"])
+        check_shapes(state["layers"], self.settings)
         self.rates = {"learning_rate": 0.0, "momentum": 0.0, "alpha": 0.0}
         self.shared = False
         #: Multiplications that making it took, until they are counted.

@@ -134,6 +134,57 @@ def test_unknown_format_is_refused():
         quick().__setstate__(state)
 
 
+def damaged(state, path, how):
+    *parts, last = path
+    for part in parts:
+        state = state[part]
+    array = state[last]
+    state[last] = {
+        "shorter": lambda: array[:-1].copy(), "longer": lambda: np.concatenate([array, array]),
+        "flat": lambda: array.ravel(),
+    }[how]()
+
+
+@pytest.mark.parametrize("how", ["shorter", "longer", "flat"])
+@pytest.mark.parametrize("path", [
+    (0, "weights"), (1, "weights"), (0, "intercepts"), (1, "used"), (0, "nodes"), (0, "visits"),
+    (0, "threshold"), (0, "mean"), (0, "optimizer", "row_squares"), (0, "hashing", "dirty"),
+    (0, "hashing", "sketches"),
+], ids=str)
+def test_damaged_states_are_refused(path, how):
+    X, y = digits(100)
+    state = pickle.loads(pickle.dumps(
+        quick((90,), n_whitened=0, max_iter=1).fit(X * (X > 0.9), y).__getstate__()
+    ))
+    layers = state["_network"]["layers"]
+    before = layers[path[0]]
+    for part in path[1:]:
+        before = before[part]
+    damaged(layers, path, how)
+    if how == "flat" and before.ndim == 1:
+        quick().__setstate__(state)  # as it was
+        return
+    with pytest.raises(ValueError, match="shape"):
+        quick().__setstate__(state)
+
+
+def test_whitened_and_busy_states():
+    X, y = digits(100)
+    whitened = quick((90,), n_whitened=3, max_iter=1, solver="adagrad").fit(X, y).__getstate__()
+    for name in ("mean", "directions", "reduction", "gain"):
+        state = pickle.loads(pickle.dumps(whitened))
+        damaged(state["_network"]["layers"], (0, "whitening", name), "longer")
+        with pytest.raises(ValueError, match="shape"):
+            quick().__setstate__(state)
+    state = pickle.loads(pickle.dumps(whitened))
+    state["_network"]["layers"][0]["busy"] = 91
+    with pytest.raises(ValueError, match="91 of 90 nodes"):
+        quick().__setstate__(state)
+    del state["_network"]["layers"][1]
+    with pytest.raises(ValueError, match="1 layers for 2"):
+        quick().__setstate__(state)
+
+
 def test_unfitted_round_trip():
     again = pickle.loads(pickle.dumps(quick(max_iter=7)))
     assert again.max_iter == 7

@@ -311,9 +311,13 @@ def test_what_is_dense(share, dense):
 
 def test_threads_of_blas_do_not_matter():
     """As in joblib's workers, which have fewer."""
-    rows, labels = smooth(1500, 784)
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((600, 40)) @ rng.standard_normal((40, 784))
+    rows += 0.1 * rng.standard_normal(rows.shape)
+    labels = rows[:, 0] > 0
     models = []
     for limit in (1, 4):
         with threadpool_limits(limit, user_api="blas"):
             models.append(quick((200,), max_iter=1, n_whitened=32).fit(rows, labels))
+    assert models[0].n_whitened_ == 32
     assert same_model(*models)
