@@ -13,7 +13,8 @@ The rooms, in the order in which a call to ``fit`` walks through them:
 ``_rehash``      when hash functions are renewed and moved rows re-encoded
 ``_renewal``     how they are renewed
 ``_calibration`` how long sketches and short lists must be, measured on a sample
-``_products``    products with all rows of a layer's weights, and how many threads BLAS has
+``_products``    products with all rows of a layer's weights, on several threads
+``_threads``     how many threads a call may use, ours and BLAS's
 ``_whitening``   which directions of the input are whitened
 ``_prediction``  rows in, probabilities out; validated or not
 ``_pace``        cuts long work into calls between which Ctrl-C is heard

@@ -22,8 +22,8 @@ from ._labels import Labels
 from ._memory import network_bytes, require
 from ._network import Network
 from ._prediction import Predictor, best, decisions, make_workspaces, outputs
-from ._products import one_blas_thread
-from ._resolve import resolve_learning_rate, resolve_settings, resolve_threads
+from ._resolve import resolve_learning_rate, resolve_settings
+from ._threads import one_blas_thread, resolve_threads
 from ._training import Options, Progress, Trainer
 from ._whitening import centring, choose_whitening, worth_asking
 from .core.hashing import HASH_FAMILIES
@@ -599,9 +599,7 @@ default="lsh"
 
     def _options(self):
         return Options(
-            learning_rate_init=resolve_learning_rate(
-                self.learning_rate_init, self.solver, self.alpha
-            ),
+            learning_rate_init=resolve_learning_rate(self.learning_rate_init, self.solver),
             schedule=self.learning_rate,
             momentum=float(self.momentum),
             alpha=float(self.alpha),
@@ -648,21 +646,19 @@ default="lsh"
 
         It is one of the examples that have a weight.
         """
-        counting = np.arange(X.shape[0], dtype=np.int64)
-        if targets.weights is not None:
-            counting = np.flatnonzero(targets.weights)
+        every = np.arange(X.shape[0], dtype=np.int64)
+        counting = every if targets.weights is None else np.flatnonzero(targets.weights)
         if len(counting) == 0:
             raise ValueError("early_stopping needs examples whose weight is not 0 (as float32)")
         strata, fraction = y[counting], self.validation_fraction
+        if not labels.can_be_stratified(strata, fraction, told=len(counting) == len(every)):
+            strata = None
         _, held_out = train_test_split(
-            counting, test_size=fraction, random_state=network.state["seed"],
-            stratify=strata if labels.can_be_stratified(
-                strata, fraction, told=len(counting) == X.shape[0]
-            ) else None,
+            counting, test_size=fraction, random_state=network.state["seed"], stratify=strata
         )
         rows, truth = as_rows(X[held_out]), labels.truth(y[held_out])
         weights = None if targets.weights is None else targets.weights[held_out]
-        train = np.setdiff1d(np.arange(X.shape[0], dtype=np.int64), held_out)
+        train = np.setdiff1d(every, held_out)
 
         def validate():
             found = decisions(network, labels, rows, self.inference, self._n_threads())
@@ -804,11 +800,12 @@ default="lsh"
         (3, 10)
         """
         rows = self._rows_to_predict(X)
-        workspaces, most = self._workspaces(rows), len(self.classes_)
-        if self._network.settings.hashes_outputs and self.inference == "auto":
+        most = len(self.classes_)
+        if self._network.settings.finds_outputs(self.inference):
             most = self._network.settings.n_active[-1]
         if not (isinstance(k, Integral) and 1 <= k <= most):
             raise ValueError(f"k must be an integer from 1 to {most}, got {k!r}")
+        workspaces = self._workspaces(rows)
         if self._labels.binary:
             found = self._labels.probabilities(outputs(self._network, rows, workspaces))
             ids = np.argsort(-found, axis=1, kind="stable")[:, :k]

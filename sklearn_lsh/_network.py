@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ._products import one_blas_thread
 from ._state import FORMAT, check_format, check_shapes
+from ._threads import one_blas_thread
 from .core.cells import Cells
 from .core.engine import Engine
 from .core.hashing import HASH_FAMILIES, Probing
@@ -118,6 +118,10 @@ class Settings:
     def hashes_outputs(self):
         """Whether classes are found by hashing."""
         return self.hashes(len(self.hidden_layer_sizes))
+
+    def finds_outputs(self, inference):
+        """Whether predictions that select nodes so compute some of the outputs only."""
+        return self.hashes_outputs and inference == "auto"
 
     @property
     def has_many_outputs(self):

@@ -79,7 +79,7 @@ def decisions(network, labels, rows, inference, n_threads=1):
     workspaces, loss = make_workspaces(network, inference, n_threads, rows.n_rows), settings.loss
     if not labels.multilabel and not labels.binary:
         return labels.decide_best(*best(network, rows, 1, workspaces), loss)
-    if settings.hashes_outputs and inference == "auto":
+    if settings.finds_outputs(inference):
         return labels.decide_best(*best(network, rows, settings.n_active[-1], workspaces), loss)
     step = max(TOGETHER, OUTPUTS_TOGETHER // settings.n_outputs)
     parts = [

@@ -1,12 +1,8 @@
-"""Products with all rows of a layer's weights, and how many threads BLAS has for its own."""
+"""Products with all rows of a layer's weights, on several threads."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from threading import Lock
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 # Nodes of one product. Always so many: no bit may depend on the number of threads.
 TOGETHER = 512
@@ -43,39 +39,3 @@ def products(weights, columns, n_threads):
         with ThreadPoolExecutor(n_threads) as pool:
             list(pool.map(of, blocks))
     return found
-
-
-# What a process has of ``one_blas_thread``.
-_held = {"lock": Lock(), "blas": None}
-
-
-@contextmanager
-def one_blas_thread():
-    """NumPy and scikit-learn limited to one thread, for one thread of the process at a time.
-
-    BLAS has one limit for the whole process: of two threads that each set it and put back what
-    they found, the second would find, and put back, the limit of the first.
-    """
-    with _held["lock"]:
-        libraries = ThreadpoolController()
-        with (
-            libraries.limit(limits=1, user_api="openmp"),
-            libraries.limit(limits=1, user_api="blas") as blas,
-        ):
-            _held["blas"] = blas
-            try:
-                yield
-            finally:
-                _held["blas"] = None
-
-
-def _let_go():
-    """In a forked child, of what a thread held that is not there."""
-    blas = _held["blas"]
-    _held.update(lock=Lock(), blas=None)
-    if blas is not None:
-        blas.restore_original_limits()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)

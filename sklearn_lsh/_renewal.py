@@ -11,7 +11,8 @@ from ._calibration import (
     choose_sketching,
     scattered,
 )
-from ._products import one_blas_thread, products
+from ._products import products
+from ._threads import one_blas_thread
 from .core.cells import Cells
 
 # An output layer's predictions visit so many times the cells that the wanted recall takes: until

@@ -1,14 +1,11 @@
 """What ``"auto"`` stands for: estimator parameters in, plain numbers out."""
 
-import os
 from numbers import Integral, Real
 
 import numpy as np
-from joblib import cpu_count, effective_n_jobs
 
 from ._calibration import CELLS_WIDTH
 from ._network import Settings
-from .core.engine import OPENMP, max_threads
 from .core.optimizers import SOLVERS
 from .core.selection import SELECTIONS
 
@@ -38,8 +35,8 @@ def resolve_settings(params, n_features, n_outputs, loss, entries=np.inf):
     Raises
     ------
     ValueError
-        If hidden_layer_sizes, active_fraction or output_active do not describe a network, or
-        cells are asked for where nodes are not ranked by sketch.
+        If hidden_layer_sizes, active_fraction or output_active do not describe a network,
+        cells are asked for where nodes are not ranked by sketch, or alpha is too large.
     """
     hashed = params["selection"] == "lsh"
     ranked = params["hash_family"] == "subspace" and params["hash_ranking"] == "cascade"
@@ -48,6 +45,8 @@ def resolve_settings(params, n_features, n_outputs, loss, entries=np.inf):
             'hash_search="cells" needs hash_family="subspace" and hash_ranking="cascade", got '
             f'{params["hash_family"]!r} and {params["hash_ranking"]!r}.'
         )
+    rate = resolve_learning_rate(params["learning_rate_init"], params["solver"])
+    check_decay(rate, params["alpha"])
     sizes = resolve_sizes(params["hidden_layer_sizes"])
     hidden_active = resolve_active(params["active_fraction"], sizes, params["selection"])
     n_active = (*hidden_active, resolve_output_active(params["output_active"], n_outputs))
@@ -171,42 +170,17 @@ def resolve_bits(hash_bits, size):
     return int(np.clip(round(np.log2(size)) - 2, 2, 20))
 
 
-def resolve_learning_rate(learning_rate_init, solver, alpha):
-    """The step size; "auto" is the solver's own. Alpha has to leave something of weights."""
-    rate = SOLVERS[solver].auto_learning_rate
-    if learning_rate_init != "auto":
-        rate = float(learning_rate_init)
+def resolve_learning_rate(learning_rate_init, solver):
+    """The step size; "auto" is the solver's own."""
+    if learning_rate_init == "auto":
+        return SOLVERS[solver].auto_learning_rate
+    return float(learning_rate_init)
+
+
+def check_decay(rate, alpha):
+    """ValueError if an update would leave nothing of the weights that it shrinks, or less."""
     if rate * alpha >= 1:
         raise ValueError(
             f"an update shrinks weights by 1 - learning_rate_init * alpha, which has to be above "
             f"0: with the rate {rate:g}, alpha must be below {1 / rate:g}; got {alpha!r}"
         )
-    return rate
-
-
-# OpenMP's threads do not survive a fork, and GNU's waits for them for ever in the child. Where
-# this process has used threads, its children use none; those of others, as joblib's, are new.
-_threads = {"used": False, "lost": False}
-
-
-def _lose_threads():
-    _threads["lost"] = _threads["used"]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_lose_threads)
-
-
-def resolve_threads(n_jobs):
-    """How many threads; more than there are processors only where nothing limits them."""
-    threads = effective_n_jobs(n_jobs)
-    if not OPENMP or threads == 1 or _threads["lost"]:
-        return 1
-    # In joblib's workers, under threadpoolctl's limits or OMP_NUM_THREADS, OpenMP knows of less.
-    limit = max_threads()
-    # If there is room, no need to count processors, which may take longer than a prediction.
-    if threads > limit and limit < cpu_count():
-        threads = limit
-    if threads > 1:
-        _threads["used"] = True
-    return threads

@@ -61,4 +61,12 @@ def _arrays(layer, settings, index):
         dim = hashing["family"]["matrix"].shape[1]
         found["sketches"] = hashing["sketches"], (n_slots, dim)
         found["dirty"] = hashing["dirty"], (n_out,)
+        if hashing["search"] != "cells":
+            tables, buckets = settings.hash_tables, 2 ** settings.hash_bits[index]
+            shapes = {
+                "node_codes": (n_out, tables), "head": (tables, buckets),
+                "count": (tables, buckets), "after": (tables, n_out), "before": (tables, n_out),
+            }
+            for name, array in hashing.get("index", {}).items():
+                found[f"index {name}"] = array, shapes[name]
     return found

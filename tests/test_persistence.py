@@ -168,6 +168,15 @@ def test_damaged_states_are_refused(path, how):
         quick().__setstate__(state)
 
 
+@pytest.mark.parametrize("name", ["node_codes", "head", "count", "after", "before"])
+def test_damaged_tables_are_refused(name):
+    state = quick((90,), hash_search="tables", max_iter=1).fit(X, Y).__getstate__()
+    state = pickle.loads(pickle.dumps(state))
+    damaged(state["_network"]["layers"], (0, "hashing", "index", name), "shorter")
+    with pytest.raises(ValueError, match=f"index {name} of layer 0 has the shape"):
+        quick().__setstate__(state)
+
+
 def test_whitened_and_busy_states():
     X, y = digits(100)
     whitened = quick((90,), n_whitened=3, max_iter=1, solver="adagrad").fit(X, y).__getstate__()

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
@@ -9,11 +12,11 @@ from joblib import cpu_count
 from problems import digits, quick, same_model
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_validate
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
-import sklearn_lsh._resolve
+import sklearn_lsh._threads
 from sklearn_lsh import LSHMLPClassifier
-from sklearn_lsh._resolve import resolve_threads
+from sklearn_lsh._threads import one_blas_thread, resolve_threads
 from sklearn_lsh._training import Trainer
 from sklearn_lsh.core.engine import OPENMP, max_threads
 
@@ -42,15 +45,15 @@ def counting(n_jobs):
 )
 def test_threads_of_four_processors(monkeypatch, n_jobs, limit, expected):
     """More than there are processors only where asked for and nothing is limited."""
-    monkeypatch.setattr(sklearn_lsh._resolve, "cpu_count", lambda: 4)
+    monkeypatch.setattr(sklearn_lsh._threads, "cpu_count", lambda: 4)
     jobs = {None: 1, -1: 4, -2: 3}
-    monkeypatch.setattr(sklearn_lsh._resolve, "effective_n_jobs", lambda n: jobs.get(n, n))
-    monkeypatch.setattr(sklearn_lsh._resolve, "max_threads", lambda: limit)
+    monkeypatch.setattr(sklearn_lsh._threads, "effective_n_jobs", lambda n: jobs.get(n, n))
+    monkeypatch.setattr(sklearn_lsh._threads, "max_threads", lambda: limit)
     assert resolve_threads(n_jobs) == expected
 
 
 def test_one_thread_without_openmp(monkeypatch):
-    monkeypatch.setattr(sklearn_lsh._resolve, "OPENMP", False)
+    monkeypatch.setattr(sklearn_lsh._threads, "OPENMP", False)
     assert resolve_threads(4) == 1
 
 
@@ -111,12 +114,17 @@ def in_child(check):
     return bool(os.waitstatus_to_exitcode(status)) if os.WIFEXITED(status) else None
 
 
+def forking(test):
+    """Marks tests that fork: not everywhere possible, and warned of where threads are."""
+    test = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")(test)
+    return pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")(test)
+
+
 @needs_openmp
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@forking
 def test_children_of_a_process_that_used_threads(monkeypatch):
     """A pool of threads is not there after a fork, and would be waited for."""
-    monkeypatch.setattr(sklearn_lsh._resolve, "max_threads", lambda: 2)
+    monkeypatch.setattr(sklearn_lsh._threads, "max_threads", lambda: 2)
     estimator = quick(n_jobs=2).fit(X, Y)
     wanted = estimator.predict_proba(X)
 
@@ -127,5 +135,66 @@ def test_children_of_a_process_that_used_threads(monkeypatch):
 
     assert in_child(works)
     assert estimator._n_threads() == 2
-    monkeypatch.setitem(sklearn_lsh._resolve._threads, "used", False)
+    monkeypatch.setitem(sklearn_lsh._threads._state, "used", False)
     assert in_child(lambda: estimator._n_threads() == 2)
+
+
+# ---- the threads of BLAS --------------------------------------------------------------------
+
+
+def blas_threads():
+    return {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"}
+
+
+def test_one_blas_thread():
+    with threadpool_limits(3):
+        before, openmp = blas_threads(), max_threads()
+        with one_blas_thread():
+            assert blas_threads() <= {1} and max_threads() == 1
+        with pytest.raises(KeyError), one_blas_thread():
+            raise KeyError
+        assert blas_threads() == before and max_threads() == openmp
+
+
+def test_one_blas_thread_at_a_time():
+    """In each thread; overlapping, the last would put back the limit that the first has set."""
+    inside, most, openmp = [], [], []
+
+    def enter(name):
+        before = max_threads()
+        with one_blas_thread():
+            inside.append(name)
+            time.sleep(0.01)
+            most.append(len(inside))
+            inside.remove(name)
+        openmp.append(max_threads() == before)
+
+    before = blas_threads()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(enter, range(12)))
+    assert most == [1] * 12 and all(openmp)
+    assert blas_threads() == before
+
+
+@forking
+def test_a_thread_that_a_fork_leaves_behind():
+    """It may be inside; the child is neither limited by it nor waits for it."""
+    left, forked = Event(), Event()
+
+    def stay():
+        with one_blas_thread():
+            left.set()
+            forked.wait(60)
+
+    def free():
+        found = blas_threads()
+        with one_blas_thread():
+            return found == before
+
+    with threadpool_limits(3), ThreadPoolExecutor(1) as pool:
+        before = blas_threads()
+        staying = pool.submit(stay)
+        left.wait(60)
+        assert in_child(free)
+        forked.set()
+        staying.result()

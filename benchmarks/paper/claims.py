@@ -42,6 +42,11 @@ def at_five_per_cent(folder, solver="rowwise_adagrad"):
     ]
 
 
+def paired(ours, theirs):
+    """Differences in points, over the seeds that both have."""
+    return [100 * (ours[seed] - theirs[seed]) for seed in ours.keys() & theirs.keys()]
+
+
 def differences(lines, method, other):
     """Accuracy of a method less that of another in points, by depth and data set.
 
@@ -53,10 +58,9 @@ def differences(lines, method, other):
         scores.setdefault((line["method"], place), {})[line["seed"]] = float(line["accuracy"])
     found = {}
     for name, place in scores:
-        ours, theirs = scores[name, place], scores.get((other, place), {})
-        seeds = ours.keys() & theirs.keys()
-        if name == method and seeds:
-            found[place] = 100 * np.mean([ours[seed] - theirs[seed] for seed in seeds])
+        points = paired(scores[name, place], scores.get((other, place), {}))
+        if name == method and points:
+            found[place] = np.mean(points)
     return found
 
 
@@ -121,11 +125,9 @@ def any_number_of_workers(folder):
                 seeds[line["seed"]] = float(line["accuracy"])
         changes = []
         for (place, workers, kind), found in scores.items():
-            one = scores.get((place, 1, "threads"), {})
-            seeds = found.keys() & one.keys()
-            if workers > 1 and seeds:
-                change = 100 * np.mean([found[seed] - one[seed] for seed in seeds])
-                changes.append((change, place[0], workers, kind))
+            points = paired(found, scores.get((place, 1, "threads"), {}))
+            if workers > 1 and points:
+                changes.append((np.mean(points), place[0], workers, kind))
         if changes:
             change, name, workers, kind = min(changes)
             parts.append(

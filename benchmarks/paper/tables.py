@@ -11,7 +11,7 @@ import numpy as np
 from _figures import TITLES
 from _networks import AVERAGED, OURS, WHITENED
 from _runs import SETS, fullest, numbers, parse, parser, read
-from claims import recorded
+from claims import paired, recorded
 from sustainability import SHARES
 
 DEPTHS = ("1", "2", "3")
@@ -82,7 +82,7 @@ def rate(lines):
 
 def difference(ours, theirs):
     """In points, over the seeds that both have, with its standard error and their number."""
-    points = [100 * (ours[seed] - theirs[seed]) for seed in ours.keys() & theirs.keys()]
+    points = paired(ours, theirs)
     if not points:
         return EMPTY, EMPTY, EMPTY
     error = f"{np.std(points, ddof=1) / len(points) ** 0.5:.2f}" if len(points) > 1 else EMPTY
