@@ -6,6 +6,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
+from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
@@ -131,9 +132,9 @@ default="lsh"
 
     alpha : float, default=0.0
         L2 penalty as decoupled weight decay: before a node's update its weights (all of
-        them, not the intercept) shrink by ``1 - learning_rate * alpha``, applied lazily. That
-        has to be above 0. Above wide sparse input it is the weights of a feature that shrink
-        before its update.
+        them, not the intercept) shrink by ``1 - learning_rate * alpha``, applied lazily, which
+        has to leave something: alpha below 2 for a rate of 0.5. Above wide sparse input it is the
+        weights of a feature that shrink before its update.
 
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
         Schedule, with the meaning it has in :class:`~sklearn.neural_network.MLPClassifier`:
@@ -446,7 +447,6 @@ default="lsh"
         self._train(X, y, sample_weight, labels, network, Progress(), one_epoch=False)
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Train for one epoch over X and y, going on from the present state.
 
@@ -472,6 +472,9 @@ default="lsh"
             diverged (most updates would have made weights overflow); the updates that could
             be applied stay.
         """
+        # _fit_context does it at the first call only; set_params may have come in between.
+        if not get_config()["skip_parameter_validation"]:
+            self._validate_params()
         for name in ("average", "early_stopping"):
             if getattr(self, name):
                 raise ValueError(

@@ -179,7 +179,10 @@ def resolve_learning_rate(learning_rate_init, solver):
 
 def check_decay(rate, alpha):
     """ValueError if an update would leave nothing of the weights that it shrinks, or less."""
-    if rate * alpha >= 1:
+    # In the numbers that updates are computed with. The comparison is false for NaN.
+    with np.errstate(all="ignore"):
+        shrunk = np.float32(1) - np.float32(rate) * np.float32(alpha)
+    if not 0 < shrunk <= 1:
         raise ValueError(
             f"an update shrinks weights by 1 - learning_rate_init * alpha, which has to be above "
             f"0: with the rate {rate:g}, alpha must be below {1 / rate:g}; got {alpha!r}"

@@ -249,7 +249,7 @@ def test_warns_when_it_did_not_converge():
         quick(max_iter=3).fit(X, Y)
 
 
-@pytest.mark.parametrize("rate, alpha", [(0.5, 2), (0.1, 10.0), ("auto", 1e300)])
+@pytest.mark.parametrize("rate, alpha", [(0.5, 2), (0.1, 10.0), ("auto", 1e300), (1e-46, 1e39)])
 def test_alpha_leaves_something_of_the_weights(rate, alpha):
     """With 1 - learning_rate * alpha below 0 weights would grow, at -1 without bound."""
     estimator = quick(max_iter=2).fit(X, Y)
@@ -261,6 +261,30 @@ def test_alpha_leaves_something_of_the_weights(rate, alpha):
     assert pickle.dumps(estimator) == before
     estimator.set_params(learning_rate_init=0.5, alpha=1.99).partial_fit(X, Y)
     assert all(np.isfinite(w).all() for w in estimator.coefs_)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"alpha": np.nan}, {"alpha": -1.0}, {"learning_rate_init": -0.5}, {"batch_size": 0},
+        {"tol": "a"}, {"solver": "none"}, {"learning_rate": "none"},
+    ],
+)
+def test_parameters_set_after_fit_are_validated(wrong):
+    """scikit-learn does not for the partial_fit of a fitted estimator; NaN crashed it."""
+    estimator = quick(max_iter=1).fit(X, Y)
+    right = {name: estimator.get_params()[name] for name in wrong}
+    before = pickle.dumps(estimator)
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}"):
+        estimator.set_params(**wrong).partial_fit(X, Y)
+    assert pickle.dumps(estimator.set_params(**right)) == before
+
+
+def test_inference_set_after_fit_is_validated():
+    estimator = quick(max_iter=1).fit(X, Y).set_params(inference="exct")
+    for call in (lambda: estimator.predict(X), estimator.predictor):
+        with pytest.raises(ValueError, match="inference must be one of.*'exct'"):
+            call()
 
 
 def test_warm_start_goes_on():

@@ -12,7 +12,7 @@ from sklearn_lsh._calibration import choose_cells
 from sklearn_lsh._data import as_rows
 from sklearn_lsh._network import Network, Settings
 from sklearn_lsh._rehash import Rehasher
-from sklearn_lsh.core.hashing import HASH_FAMILIES, probe_templates
+from sklearn_lsh.core.hashing import HASH_FAMILIES, Probing, probe_templates
 from sklearn_lsh.core.optimizers import SOLVERS
 from sklearn_lsh.core.subspace import MEMORY, principal_subspace
 
@@ -154,6 +154,14 @@ def test_directed_probes_are_the_cheapest_sets(n_bits):
         expected = reference.collisions(tables, probes)
         ids, hits = selector.retrieve(x)
         assert dict(zip(ids.tolist(), hits.tolist(), strict=True)) == expected
+
+
+@pytest.mark.parametrize("both_signs", [False, True])
+def test_no_more_probes_than_there_are_templates(both_signs):
+    """Of many bits only some are ever flipped."""
+    probing = Probing(13, 2, 5000, True, both_signs)
+    assert probing.n_probes == len(probe_templates(13, 5000, True)) == 4096
+    assert probing.n_codes == 4096 * (1 + both_signs)
 
 
 @pytest.mark.parametrize("directed", [True, False])

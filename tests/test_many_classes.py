@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from problems import N_CLASSES, N_FEATURES, documents, indicator, same_model, wide
 from test_hashing import sketches_of
 
-from sklearn_lsh import _renewal
+from sklearn_lsh import LSHMLPClassifier, _renewal
 from sklearn_lsh._rehash import SHORTEST_GAP, Rehasher
 from sklearn_lsh.core.engine import OPENMP
 from sklearn_lsh.core.hashing import Subspace
@@ -34,6 +34,23 @@ def test_learns_as_all_classes_do():
     full = wide(max_iter=12, output_active=None).fit(X, Y).score(X_test, y_test)
     assert full > 0.8
     assert hashed > full - 0.05
+
+
+@pytest.mark.skipif(not OPENMP, reason="built without OpenMP")
+def test_threads_make_no_difference_where_hashing_ends_up_exact():
+    """Classes drawn for examples before a renewal took all nodes were still active after it."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2000, 30)).astype(np.float32)
+    y = (X @ rng.standard_normal((30, 100))).argmax(axis=1)
+    y[:100] = np.arange(100)
+    models = [
+        LSHMLPClassifier(
+            (64,), output_active=30, batch_size=64, max_iter=1, n_jobs=n_jobs, random_state=0
+        ).fit(X, y)
+        for n_jobs in (1, 2, 3)
+    ]
+    assert models[0].loss_ == models[1].loss_ == models[2].loss_
+    assert same_model(models[0], models[1]) and same_model(models[0], models[2])
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -321,3 +321,19 @@ def test_threads_of_blas_do_not_matter():
             models.append(quick((200,), max_iter=1, n_whitened=32).fit(rows, labels))
     assert models[0].n_whitened_ == 32
     assert same_model(*models)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("selection", ["lsh", "all"])
+def test_refused_updates_leave_no_nan(selection):
+    """Whitened, one feature of this row is infinite: none of its updates can be applied."""
+    rng = np.random.default_rng(0)
+    inputs = 3 * rng.standard_normal((600, 3)) @ rng.standard_normal((3, 40)) + 1
+    inputs += 0.1 * rng.standard_normal(inputs.shape)
+    y = (inputs[:, 0] > 1).astype(int)
+    estimator = quick((60,), selection=selection, n_whitened=10)
+    estimator.partial_fit(inputs, y, classes=[0, 1])
+    huge = inputs[:32].copy()
+    huge[5] = np.eye(40)[0] * 3e37
+    estimator.partial_fit(huge, y[:32])
+    assert all(np.isfinite(w).all() for w in estimator.coefs_)

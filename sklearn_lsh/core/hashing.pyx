@@ -236,11 +236,11 @@ cdef class Probing:
     def __init__(self, n_bits, n_tables, n_probes, directed, both_signs):
         self.n_bits = n_bits
         self.n_tables = n_tables
-        self.n_probes = min(n_probes, 2 ** n_bits)
         self.directed = directed
         self.both_signs = both_signs
+        self.templates = probe_templates(n_bits, min(n_probes, 2 ** n_bits), directed)
+        self.n_probes = len(self.templates)  # fewer than asked for, of many bits
         self.n_codes = self.n_probes * (2 if both_signs else 1)
-        self.templates = probe_templates(n_bits, self.n_probes, directed)
         self.template = ints(self.templates)
 
     cdef void codes(

@@ -141,6 +141,7 @@ cdef class LSHSelector(Selector):
     cdef void propose(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
         cdef int32_t t
         cdef uint64_t bits = 0
+        buf.active.n_drawn = 0
         if self.exhaustive:
             Selector.propose(self, x, buf, s)
             return
@@ -156,7 +157,6 @@ cdef class LSHSelector(Selector):
             self.complete(&buf.active, s)
             kernels.sort(buf.active.idx, buf.active.n, self.n_nodes, s.bits)
         merge(&buf.active, buf.active.required, buf.active.n_required)
-        buf.active.n_drawn = 0
         if s.training and self.n_explored > 0:
             self.explore(&buf.active, s)
 

@@ -390,6 +390,8 @@ cdef class RowwiseAdagrad(Optimizer):
     cdef void move_together(
         self, const int32_t *ids, int32_t n, const Input *u, Scratch *s
     ) noexcept nogil:
+        if not isfinite(u.largest):
+            return  # all were refused, and nothing times such an input is NaN
         self.store.subtract(ids, s.rank, n, u.x, s)
         self.store.move_intercepts(ids, s.rank, n, u.intercept_input)
 

@@ -42,6 +42,8 @@ cdef class Workspace:
 
     def __cinit__(self, layers, Py_ssize_t n_slots, Py_ssize_t n_labels=0, inference="auto"):
         self.n_labels = n_labels
+        if inference not in INFERENCES:
+            raise ValueError(f"inference must be one of {list(INFERENCES)}, got {inference!r}")
         self.space.inference = INFERENCES[inference]
         # The same walk twice: once to add up the bytes, once to hand them out.
         cdef size_t size = self.lay_out(NULL, layers, n_slots)

@@ -76,7 +76,11 @@ static void lanes8_add(lanes8 *s, lanes8 v, const float **p, int32_t i)
     HALF_SUMS(QUAD_SUMS(PAIR_SUMS(v[0], v[1]), PAIR_SUMS(v[2], v[3])),                     \
               QUAD_SUMS(PAIR_SUMS(v[4], v[5]), PAIR_SUMS(v[6], v[7])))
 #else
-static lanes8 lanes8_sums(const lanes8 *v)
+/* Inlined always: functions of different instruction sets pass vectors in different ways. */
+#if defined(__GNUC__)
+__attribute__((always_inline))
+#endif
+static inline lanes8 lanes8_sums(const lanes8 *v)
 {
     lanes8 sums = LANES_ZERO;
     for (int k = 0; k < 8; k++)
