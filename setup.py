@@ -38,12 +38,11 @@ class BuildExt(build_ext):
             print("building without OpenMP", file=sys.stderr)
         # GCC clears the upper halves of vector registers after functions of a wider instruction
         # set only if told so here; left dirty, they slow down all code around the kernels.
-        if compiler != "msvc" and self.links(NOTHING, ["-mvzeroupper"], []):
-            flags = [*flags, "-mvzeroupper"]
-        # GCC 12 moves numbers through an MMX register at the baseline otherwise, and does not give
-        # the x87 unit back: norms of BLAS, and with them QR and eigenvalues, are NaN from then on.
-        if compiler != "msvc" and self.links(NOTHING, ["-mno-mmx"], []):
-            flags = [*flags, "-mno-mmx"]
+        # And GCC 12 moves numbers through an MMX register at the baseline if not told otherwise,
+        # and does not give the x87 unit back: BLAS's norms, QR and eigenvalues are NaN after it.
+        for flag in ("-mvzeroupper", "-mno-mmx"):
+            if compiler != "msvc" and self.links(NOTHING, [flag], []):
+                flags.append(flag)
         for extension in self.extensions:
             extension.extra_compile_args = flags + openmp[0]
             extension.extra_link_args = openmp[1]

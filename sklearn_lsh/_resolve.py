@@ -183,7 +183,8 @@ def check_decay(rate, alpha):
     with np.errstate(all="ignore"):
         shrunk = np.float32(1) - np.float32(rate) * np.float32(alpha)
     if not 0 < shrunk <= 1:
+        most = min(1 / rate, float(np.finfo(np.float32).max))
         raise ValueError(
             f"an update shrinks weights by 1 - learning_rate_init * alpha, which has to be above "
-            f"0: with the rate {rate:g}, alpha must be below {1 / rate:g}; got {alpha!r}"
+            f"0: with the rate {rate:g}, alpha must be below {most:g}; got {alpha!r}"
         )

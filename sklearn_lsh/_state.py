@@ -5,7 +5,7 @@ arrays and goes by the sizes in the settings.
 """
 
 # Raised by every change of what a state holds.
-FORMAT = 11
+FORMAT = 12
 
 
 def check_format(state):

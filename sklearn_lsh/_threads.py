@@ -11,13 +11,13 @@ from .core.engine import OPENMP, max_threads
 
 # Of this process: whether OpenMP's threads have been used, and were lost by a fork; who limits
 # BLAS, and the limits that will be put back.
-_state = {"used": False, "lost": False, "lock": Lock(), "blas": None}
+_process = {"used": False, "lost": False, "lock": Lock(), "blas": None}
 
 
 def resolve_threads(n_jobs):
     """How many threads; more than there are processors only where nothing limits them."""
     threads = effective_n_jobs(n_jobs)
-    if not OPENMP or threads == 1 or _state["lost"]:
+    if not OPENMP or threads == 1 or _process["lost"]:
         return 1
     # In joblib's workers, under threadpoolctl's limits or OMP_NUM_THREADS, OpenMP knows of less.
     limit = max_threads()
@@ -25,7 +25,7 @@ def resolve_threads(n_jobs):
     if threads > limit and limit < cpu_count():
         threads = limit
     if threads > 1:
-        _state["used"] = True
+        _process["used"] = True
     return threads
 
 
@@ -36,17 +36,17 @@ def one_blas_thread():
     BLAS has one limit for the whole process: of two threads that each set it and put back what
     they found, the second would find, and put back, the limit of the first.
     """
-    with _state["lock"]:
+    with _process["lock"]:
         libraries = ThreadpoolController()
         with (
             libraries.limit(limits=1, user_api="openmp"),
             libraries.limit(limits=1, user_api="blas") as blas,
         ):
-            _state["blas"] = blas
+            _process["blas"] = blas
             try:
                 yield
             finally:
-                _state["blas"] = None
+                _process["blas"] = None
 
 
 def _after_fork():
@@ -55,8 +55,8 @@ def _after_fork():
     OpenMP's are gone, and GNU's would be waited for for ever; joblib's workers are no children of
     this kind. Nor is a thread there that held the lock and will put BLAS's limits back.
     """
-    blas = _state["blas"]
-    _state.update(lost=_state["used"], lock=Lock(), blas=None)
+    blas = _process["blas"]
+    _process.update(lost=_process["used"], lock=Lock(), blas=None)
     if blas is not None:
         blas.restore_original_limits()
 

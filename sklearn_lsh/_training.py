@@ -56,7 +56,7 @@ class Progress:
     def __init__(self, state=None):
         self._habits = None
         self.state = state or {
-            "learning_rate": None,
+            "n_reductions": 0,  # of the adaptive rate
             "no_improvement": 0,
             "best_loss": np.inf,
             "best_validation_score": -np.inf,
@@ -222,13 +222,12 @@ class Trainer:
             network.state["n_seen"] += done - start
 
     def _learning_rate(self):
-        if self.progress["learning_rate"] is None:
-            self.progress["learning_rate"] = self.options.learning_rate_init
+        rate = self.options.learning_rate_init
         if self.options.schedule == "invscaling":
-            return self.options.learning_rate_init / (self.network.state["n_seen"] + 1) ** POWER_T
-        if self.options.schedule == "constant":
-            return self.options.learning_rate_init
-        return self.progress["learning_rate"]
+            return rate / (self.network.state["n_seen"] + 1) ** POWER_T
+        if self.options.schedule == "adaptive":
+            return rate / ADAPTIVE_DIVISOR ** self.progress["n_reductions"]
+        return rate
 
     def _record(self, seconds):
         network, total = self.network, self.network.engine.totals(self.workspaces)
@@ -288,10 +287,8 @@ class Trainer:
         progress["no_improvement"] = 0 if improved else progress["no_improvement"] + 1
         if progress["no_improvement"] <= options.n_iter_no_change:
             return False
-        if options.schedule == "adaptive" and (
-            progress["learning_rate"] > SMALLEST_ADAPTIVE_RATE
-        ):
-            progress["learning_rate"] /= ADAPTIVE_DIVISOR
+        if options.schedule == "adaptive" and self._learning_rate() > SMALLEST_ADAPTIVE_RATE:
+            progress["n_reductions"] += 1
             progress["no_improvement"] = 0
             return False
         if options.verbose:

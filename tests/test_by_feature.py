@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from problems import N_FEATURES, documents, same_model, wide
+from problems import N_FEATURES, documents, indicator, quick, same_model, wide
 from scipy.sparse import csr_array
 from test_gradients import WARM_UP, follow_thresholds, selected_by, twin
 
@@ -82,3 +82,15 @@ def test_accumulators_do_not_overflow(value, weight):
     assert "feature_squares" in estimator._network.state["layers"][0]["optimizer"]
     for layer in estimator._network.state["layers"]:
         assert all(np.isfinite(array).all() for array in layer["optimizer"].values())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_gradients_that_overflow_leave_no_nan():
+    """All steps are refused, and nothing times an infinite gradient is NaN."""
+    estimator = quick((64,), selection="all", batch_size=1).partial_fit(X, indicator(Y))
+    assert estimator._network.settings.stores[0].__name__ == "ByFeature"
+    estimator._network.state["layers"][1]["weights"][:] *= 100
+    weights = np.zeros(len(Y), np.float32)
+    weights[:3] = 3e37
+    estimator.partial_fit(X, indicator(Y), sample_weight=weights)
+    assert all(np.isfinite(w).all() for w in estimator.coefs_)

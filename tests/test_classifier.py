@@ -317,6 +317,14 @@ def test_adaptive_schedule_divides_by_five_until_the_step_is_tiny():
     assert 16 <= estimator.n_iter_ <= 30
 
 
+def test_adaptive_schedule_reduces_the_rate_that_is_set():
+    estimator = quick(selection="all", learning_rate="adaptive", learning_rate_init=0.5).fit(X, Y)
+    before = [w.copy() for w in estimator.coefs_]
+    estimator.set_params(learning_rate_init=1e-9).partial_fit(X, Y)
+    for now, then in zip(estimator.coefs_, before, strict=True):
+        np.testing.assert_allclose(now, then, atol=1e-6)
+
+
 def test_verbose(capsys):
     quick(verbose=True, max_iter=2).fit(X, Y)
     lines = capsys.readouterr().out.splitlines()

@@ -135,7 +135,7 @@ def test_children_of_a_process_that_used_threads(monkeypatch):
 
     assert in_child(works)
     assert estimator._n_threads() == 2
-    monkeypatch.setitem(sklearn_lsh._threads._state, "used", False)
+    monkeypatch.setitem(sklearn_lsh._threads._process, "used", False)
     assert in_child(lambda: estimator._n_threads() == 2)
 
 

@@ -129,7 +129,7 @@ cdef class Layer:
         self, Mode mode, SparseVec *x, LayerBuffers *buf, Scratch *s
     ) noexcept nogil:
         """Put the nodes whose activations are needed into buf.active."""
-        buf.active.has_gain, buf.active.threshold = False, 0
+        buf.active.has_gain, buf.active.threshold, buf.active.n_drawn = False, 0, 0
         (<Selector> self.selectors[<int> mode]).propose(x, buf, s)
 
     cdef void activate(

@@ -141,7 +141,6 @@ cdef class LSHSelector(Selector):
     cdef void propose(self, SparseVec *x, LayerBuffers *buf, Scratch *s) noexcept nogil:
         cdef int32_t t
         cdef uint64_t bits = 0
-        buf.active.n_drawn = 0
         if self.exhaustive:
             Selector.propose(self, x, buf, s)
             return

@@ -122,7 +122,9 @@ cdef class Optimizer:
             else:
                 applied[t] = 0
                 refused += 1
-        self.move_together(ids, n, u, s)
+        # Where all are, the input may not be finite, and nothing times it would be NaN.
+        if refused < n:
+            self.move_together(ids, n, u, s)
         return refused
 
     cdef real multiple(self, int32_t j, real delta, real since, const Input *u) noexcept nogil:
@@ -308,7 +310,9 @@ cdef class FeaturewiseAdagrad(Optimizer):
             else:
                 step.val[t] = 0
                 refused += 1
-        self.store.subtract(ids, delta, n, &step, s)
+        # As in ``step``: it may be the gradient that is not finite.
+        if refused < x.n:
+            self.store.subtract(ids, delta, n, &step, s)
         return refused
 
     cdef void step_intercepts(
@@ -390,8 +394,6 @@ cdef class RowwiseAdagrad(Optimizer):
     cdef void move_together(
         self, const int32_t *ids, int32_t n, const Input *u, Scratch *s
     ) noexcept nogil:
-        if not isfinite(u.largest):
-            return  # all were refused, and nothing times such an input is NaN
         self.store.subtract(ids, s.rank, n, u.x, s)
         self.store.move_intercepts(ids, s.rank, n, u.intercept_input)
 

@@ -219,7 +219,7 @@ cdef class ByNode(WeightStore):
             for i in range(self.n_in):
                 w[i] *= s
             self.scale[j] = 1
-        if self.mean != NULL and self.shift[j] != 0:
+        if self.shift[j] != 0:
             kernels.axpy(self.shift[j], NULL, self.mean, self.n_in, w)
             self.shift[j] = 0
 
