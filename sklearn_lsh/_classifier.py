@@ -24,6 +24,7 @@ from ._memory import network_bytes, require
 from ._network import Network
 from ._prediction import Predictor, best, decisions, make_workspaces, outputs
 from ._resolve import resolve_learning_rate, resolve_settings
+from ._state import MOST_BITS, MOST_PROBES, MOST_TABLES
 from ._threads import one_blas_thread, resolve_threads
 from ._training import Options, Progress, Trainer
 from ._whitening import centring, choose_whitening, worth_asking
@@ -296,10 +297,10 @@ default="lsh"
         "hash_family": [StrOptions(set(HASH_FAMILIES))],
         "hash_search": [StrOptions({"auto", "scan", "cells", "tables"})],
         "hash_ranking": [StrOptions(set(RANKINGS))],
-        "hash_bits": [StrOptions({"auto"}), Interval(Integral, 1, 24, closed="both")],
-        "hash_tables": [Interval(Integral, 1, 10000, closed="both")],
+        "hash_bits": [StrOptions({"auto"}), Interval(Integral, 1, MOST_BITS, closed="both")],
+        "hash_tables": [Interval(Integral, 1, MOST_TABLES, closed="both")],
         "hash_probes": [
-            StrOptions({"auto"}), Interval(Integral, 1, 10000, closed="both")
+            StrOptions({"auto"}), Interval(Integral, 1, MOST_PROBES, closed="both")
         ],
         "solver": [StrOptions(set(SOLVERS))],
         "n_whitened": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
@@ -738,6 +739,13 @@ default="lsh"
             state["_labels"] = Labels(
                 state["classes_"], state.pop("_multilabel"), state.pop("_sparse")
             )
+            settings = state["_network"].settings
+            says = state["n_features_in_"], state["_labels"].n_outputs
+            if says != (settings.n_features, settings.n_outputs):
+                raise ValueError(
+                    f"a network of {settings.n_features} features and {settings.n_outputs} "
+                    f"outputs in an estimator of {says[0]}, whose classes want {says[1]}"
+                )
         super().__setstate__(state)
 
     # ---- prediction --------------------------------------------------------------------

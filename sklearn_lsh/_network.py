@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ._state import FORMAT, check_format, check_shapes
+from ._state import FORMAT, check_clock, check_format, check_indices, check_layers, check_settings
 from ._threads import one_blas_thread
 from .core.cells import Cells
 from .core.engine import Engine
@@ -185,12 +185,15 @@ class Network:
         check_format(state)
         self.state = state
         self.settings = Settings(**state["settings"])
-        check_shapes(state["layers"], self.settings)
+        check_settings(self.settings)
+        check_clock(state)
+        check_layers(state["layers"], self.settings)
         self.rates = {"learning_rate": 0.0, "momentum": 0.0, "alpha": 0.0}
         self.shared = False
         #: Multiplications that making it took, until they are counted.
         self.spent = 0
         self._assemble()
+        check_indices(state["layers"])
 
     @classmethod
     def create(cls, settings, seed, mean=None, squared_norm=None, prior=None, whitening=None):
@@ -282,6 +285,10 @@ class Network:
             if is_output and settings.hashes_outputs:
                 k = settings.n_active[index]
                 selector.n_judged = min(k, max(FEWEST_JUDGED, k // JUDGED))
+                selector.most_listed = settings.most_listed(index)
+                selector.training_list = min(k, selector.short_list)
+                selector.training_visits = TRAINING_VISITS
+                selector.n_explored = EXPLORED
             selector.n_busy = arrays.get("busy", n_out)
             if settings.softens(index):
                 selector.threshold = Threshold(
@@ -289,6 +296,8 @@ class Network:
                 )
             activation = "identity" if is_output else settings.activation
             optimizer = settings.rules[index](store, arrays["optimizer"])
+            if not is_output and settings.n_active[index] < n_out:
+                optimizer.thin()
             whitening = Whitening(arrays["whitening"]) if "whitening" in arrays else None
             layers.append(
                 Layer(
@@ -478,7 +487,7 @@ class Network:
         most, n_active = self.settings.most_active(index), self.settings.n_active[index]
         n_examples = layer["visits"].sum(dtype=np.int64) / n_active
         rare = min(RARE, RARE_PART * n_active / len(order)) * n_examples
-        layer["busy"] = max(most, np.count_nonzero(layer["visits"] > rare))
+        layer["busy"] = max(most, int(np.count_nonzero(layer["visits"] > rare)))
         self.hidden_layers[index].selector.n_busy = layer["busy"]
         layer["visits"] //= 2
 
@@ -556,7 +565,6 @@ def _new_hashing(settings, index, rng):
     n_bits, n_tables = settings.hash_bits[index], settings.hash_tables
     family = HASH_FAMILIES[settings.hash_family].draw(n_in, n_bits, n_tables, rng)
     search = settings.first_search(index)
-    is_output = index == len(settings.hidden_layer_sizes)
     needs_codes = RANKINGS[settings.hash_ranking].needs_codes
     hashing = {
         "search": search,
@@ -565,10 +573,6 @@ def _new_hashing(settings, index, rng):
         "dirty": np.full(n_out, 2, np.uint8),
         "n_probes": PROBES if settings.hash_probes == "auto" else settings.hash_probes,
         "short_list": min(n_out, SHORT_LIST * settings.n_active[index]),
-        "n_explored": EXPLORED if is_output else 0,
-        "training_visits": TRAINING_VISITS if is_output else 1.0,
-        "training_list": settings.n_active[index] if is_output else n_out,
-        "most_listed": settings.most_listed(index),
     }
     if search == "tables" or needs_codes:
         hashing["index"] = (HashTables if search == "tables" else CodeScan).empty(

@@ -220,6 +220,8 @@ class Rule:
     """
 
     mean, map = 0.0, None
+    # Steps of an intercept, in those of a weight.
+    intercept_rate = 1.0
     # Whether gradients may be late; and what the row's sum has grown by since one was computed.
     shared, since = False, 0.0
 
@@ -263,7 +265,8 @@ class Adagrad(Rule):
         g = delta * val
         self.total[j, idx] += g**2
         self.v[j, idx] *= self.momentum
-        self.v[j, idx] += self.lr * g / np.sqrt(self.total[j, idx] + 1e-3)
+        rates = np.append(np.full(len(idx) - 1, self.lr), self.lr * self.intercept_rate)
+        self.v[j, idx] += rates * g / np.sqrt(self.total[j, idx] + 1e-3)
         return self.v[j, idx]
 
 

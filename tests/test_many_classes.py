@@ -137,9 +137,8 @@ def test_training_looks_at_less_than_prediction(limit, values):
     for value in values:
         estimator = pickle.loads(pickle.dumps(trained))
         network = estimator._network
-        network.state["layers"][-1]["hashing"][limit] = value
         network.state["rehash"] |= {"look_at": [10**9] * 2, "encode_at": 10**9}
-        network._assemble()
+        setattr(network.engine.layers[-1].selector, limit, value)
         answers[value] = estimator.predict_proba(X[:50])
         estimator.partial_fit(X[:32], Y[:32])
         spent[value] = estimator.history_["multiplications"][-1]

@@ -187,11 +187,131 @@ def test_whitened_and_busy_states():
             quick().__setstate__(state)
     state = pickle.loads(pickle.dumps(whitened))
     state["_network"]["layers"][0]["busy"] = 91
-    with pytest.raises(ValueError, match="91 of 90 nodes"):
+    with pytest.raises(ValueError, match="busy of layer 0 is 91"):
         quick().__setstate__(state)
     del state["_network"]["layers"][1]
-    with pytest.raises(ValueError, match="1 layers for 2"):
+    with pytest.raises(ValueError, match="1 layers in this state, the network wants 2"):
         quick().__setstate__(state)
+
+
+@pytest.fixture(scope="module")
+def states():
+    """States of networks in which nodes are found in all ways that there are, pickled."""
+    ways = {
+        "scan": {}, "tables": {"hash_search": "tables"}, "cells": {"hash_search": "cells"},
+        "codes": {"hash_search": "scan", "hash_ranking": "union", "hash_probes": 3},
+        "paper": {"hash_family": "simple_lsh", "solver": "adagrad"},
+    }
+    return {
+        name: pickle.dumps(quick((120,), active_fraction=10, **params).fit(X, Y).__getstate__())
+        for name, params in ways.items()
+    }
+
+
+def test_states_are_sound(states):
+    for pickled in states.values():
+        estimator = quick()
+        estimator.__setstate__(pickle.loads(pickled))
+        assert estimator.score(X, Y) > 0.5
+
+
+def put(place, number):
+    def change(array):
+        array.flat[place] = number
+    return change
+
+
+def swap(array):
+    flat = array.reshape(-1)
+    other = np.flatnonzero(flat != flat[0])[0]
+    flat[[0, other]] = flat[[other, 0]]
+
+
+@pytest.mark.parametrize("name", ["node_codes", "head", "after", "before", "count"])
+@pytest.mark.parametrize("change", [put(0, 10**6), put(0, -2), put(-1, 10**6), swap])
+def test_tables_that_contradict_themselves_are_refused(states, name, change):
+    state = pickle.loads(states["tables"])
+    change(state["_network"]["layers"][0]["hashing"]["index"][name])
+    with pytest.raises(ValueError, match="nodes of layer 0 are not each in one place"):
+        quick().__setstate__(state)
+
+
+def test_rings_are_refused(states):
+    """Nodes before and after each other, whose list would have no end."""
+    state = pickle.loads(states["tables"])
+    index = state["_network"]["layers"][0]["hashing"]["index"]
+    code = np.flatnonzero(index["count"][0] > 1)[0]
+    head = index["head"][0, code]
+    last = head
+    while index["after"][0, last] >= 0:
+        last = index["after"][0, last]
+    index["after"][0, last], index["before"][0, head] = head, last
+    with pytest.raises(ValueError, match="nodes of layer 0 are not each in one place"):
+        quick().__setstate__(state)
+
+
+@pytest.mark.parametrize("name", ["node_codes", "start", "count", "place", "group_start"])
+@pytest.mark.parametrize("change", [put(0, 10**6), put(0, -2), put(-1, 10**6), swap])
+def test_cells_that_contradict_themselves_are_refused(states, name, change):
+    state = pickle.loads(states["cells"])
+    hashing = state["_network"]["layers"][0]["hashing"]
+    change(hashing["cells" if name == "group_start" else "index"][name])
+    with pytest.raises(ValueError, match="nodes of layer 0 are not each in one place"):
+        quick().__setstate__(state)
+
+
+@pytest.mark.parametrize("node", [-1, 6, 10**6])
+def test_nodes_that_are_not_where_they_are_said_to_be(states, node):
+    state = pickle.loads(states["cells"])
+    index = state["_network"]["layers"][0]["hashing"]["index"]
+    index["ids"][index["place"][5]] = node
+    with pytest.raises(ValueError, match="nodes of layer 0 are not each in one place"):
+        quick().__setstate__(state)
+
+
+@pytest.mark.parametrize("way", ["scan", "tables", "cells", "codes", "paper"])
+@pytest.mark.parametrize("how", ["shorter", "longer", "flat"])
+def test_arrays_of_hashing_have_their_shapes(states, way, how):
+    for part in ("family", "cells", "index"):
+        hashing = pickle.loads(states[way])["_network"]["layers"][0]["hashing"]
+        for name, array in hashing.get(part, {}).items():
+            if not isinstance(array, np.ndarray) or array.ndim == 1 and how == "flat":
+                continue
+            state = pickle.loads(states[way])
+            damaged(state["_network"]["layers"], (0, "hashing", part, name), how)
+            with pytest.raises(ValueError, match="has the shape"):
+                quick().__setstate__(state)
+
+
+@pytest.mark.parametrize("path, value", [
+    (("settings", "n_active"), (121, 10)), (("settings", "n_active"), (10,)),
+    (("settings", "n_features"), 0), (("settings", "n_outputs"), 2.0),
+    (("settings", "hash_tables"), -1), (("settings", "hash_bits"), (60, 2)),
+    (("settings", "hash_probes"), 0), (("settings", "hash_search"), ("scan", "scan")),
+    (("n_seen",), -1), (("rehash", "encode_gap"), 0), (("rehash", "example_cost"), np.nan),
+    (("rehash", "sort_at"), 0), (("rehash", "look_gap"), [-1]), (("rehash", "look_gap"), []),
+    (("rehash", "aim"), [2.0]), (("layers", 0, "hashing", "short_list"), 10**6),
+    (("layers", 0, "hashing", "n_probes"), None), (("layers", 0, "hashing", "search"), "trees"),
+    (("layers", 0, "hashing", "cells", "n_probes"), 10**6),
+], ids=str)
+def test_numbers_out_of_range_are_refused(states, path, value):
+    state = pickle.loads(states["cells"])
+    *parts, last = path
+    holder = state["_network"]
+    for part in parts:
+        holder = holder[part]
+    holder[last] = value
+    with pytest.raises(ValueError, match="in this state|by the state alone"):
+        quick().__setstate__(state)
+
+
+@pytest.mark.parametrize("change", [
+    {"classes_": np.arange(9)}, {"n_features_in_": 3}, {"_multilabel": True, "classes_": [0]}
+])
+def test_networks_of_other_estimators_are_refused(states, change):
+    state = pickle.loads(states["scan"])
+    with pytest.raises(ValueError, match="whose classes want"):
+        quick().__setstate__(state | change)
 
 
 def test_unfitted_round_trip():

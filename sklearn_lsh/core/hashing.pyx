@@ -61,6 +61,16 @@ cdef class HashFamily:
         """Random arrays for a new layer: all that the family needs before its first renewal."""
         raise NotImplementedError
 
+    @staticmethod
+    def shapes(n_in, dim, n_bits, n_tables):
+        """Names and shapes of the arrays, with sketches of length ``dim``."""
+        n_planes = n_bits * n_tables
+        return {
+            "matrix": (n_in, dim), "intercept_row": (dim,), "query_gain": (dim,),
+            "query_offset": (dim,), "norm_plane": (n_planes,), "centre": (dim,),
+            "norm_bound": (1,),
+        }
+
     #: Arrays with an axis of inputs, the first.
     by_input = ("matrix",)
     #: Whether the sketch is adapted to the layer's inputs, by ``basis`` and ``spanned``.
@@ -132,6 +142,11 @@ cdef class SimpleLSH(HashFamily):
             "norm_bound": np.ones(1, np.float32),
         }
 
+    @staticmethod
+    def shapes(n_in, dim, n_bits, n_tables):
+        # The sketch is the projections themselves.
+        return HashFamily.shapes(n_in, n_bits * n_tables, n_bits, n_tables)
+
     def renew_norms(self, sketches, norms2, centred):
         self.arrays["norm_bound"][0] = np.sqrt(norms2.max())
 
@@ -163,6 +178,13 @@ cdef class Subspace(HashFamily):
             np.zeros(n_in), np.zeros((n_in, n_directions)), np.zeros(n_directions), 0
         )
         return Subspace.spanned(nothing, n_directions + 1, n_bits, n_tables, rng)
+
+    @staticmethod
+    def shapes(n_in, dim, n_bits, n_tables):
+        return HashFamily.shapes(n_in, dim, n_bits, n_tables) | {
+            "planes": (n_bits * n_tables, dim), "mean_input": (n_in,), "variances": (dim - 1,),
+            "n_sampled": (1,),
+        }
 
     @property
     def next_length(self):

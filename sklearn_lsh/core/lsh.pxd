@@ -16,10 +16,10 @@ cdef class LSHSelector(Selector):
     cdef readonly Ranking ranking
     cdef object arrays
     cdef readonly int32_t short_list    # candidates whose exact activation is computed
-    cdef readonly int32_t training_list  # how many of them in training
-    cdef readonly int32_t n_explored    # random ones among them in training
-    cdef readonly real training_visits  # the share of a query's cells that training visits
-    cdef readonly int32_t most_listed   # what renewals may make of it at most
+    cdef public int32_t most_listed     # what renewals may make of it at most
+    cdef public int32_t training_list   # how many candidates are computed in training
+    cdef public real training_visits    # the share of a query's cells that training visits
+    cdef public int32_t n_explored      # random nodes that are active in training besides
     cdef readonly bint exhaustive       # every node is a candidate: nothing to hash
     cdef real *sketches                 # (n_nodes, family.dim), or as cells arrange them
     cdef object frame

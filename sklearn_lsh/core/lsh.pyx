@@ -39,10 +39,16 @@ cdef class LSHSelector(Selector):
     arrays : dict
         ``sketches`` (n_nodes, dim) float32, in slots where there are cells, and ``dirty``
         (n_nodes,) uint8, owned by the caller; ``short_list``, how many candidates the cascade
-        ranks by exact activation; ``most_listed``, how many they may become at a renewal;
-        ``training_list`` and ``training_visits``, to how many training cuts that list, and the
-        share of the cells that it visits; ``n_explored``, random nodes that are active in training
-        besides.
+        ranks by exact activation.
+
+    Attributes
+    ----------
+    most_listed : int
+        What the short list may become at a renewal.
+    training_list, training_visits : int, float
+        To how many training cuts that list, and the share of the cells that it visits.
+    n_explored : int
+        Random nodes that are active in training besides.
     """
 
     proposes_all = False
@@ -68,10 +74,8 @@ cdef class LSHSelector(Selector):
         if store.mean != NULL:
             self.learn_frame(store.mean, NULL, 0)
         self.short_list = arrays["short_list"]
-        self.most_listed = arrays["most_listed"]
-        self.n_explored = arrays["n_explored"]
-        self.training_visits = arrays["training_visits"]
-        self.training_list = min(self.short_list, arrays["training_list"])
+        self.most_listed, self.training_list = self.n_nodes, self.short_list
+        self.training_visits, self.n_explored = 1, 0
         covered = n_active if ranking.needs_codes else self.short_list
         self.exhaustive = covered >= self.n_nodes
 

@@ -41,6 +41,7 @@ cdef class PerWeight(Optimizer):
     cdef real *state                    # (n_out, n_in, width)
     cdef real *intercept_state          # (n_out, width)
     cdef int32_t width
+    cdef readonly real intercept_rate   # its steps are so many times a weight's
     cdef void rule(
         self, const lsh_step *s, const SparseVec *x, real *w, real *state
     ) noexcept nogil

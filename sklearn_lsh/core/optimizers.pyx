@@ -20,6 +20,8 @@ cdef real LARGEST_SQUARE = 1e36
 # What a neuron's accumulator starts with: damps its first steps, which Adagrad would make
 # full ones however small the gradient.
 cdef real ROW_START = 0.1
+# Of Adagrad's intercepts in layers with few active nodes.
+cdef real THIN_INTERCEPT_RATE = 10
 
 
 cdef class Optimizer:
@@ -71,6 +73,9 @@ cdef class Optimizer:
         Before workspaces are made for it, too. A rule that heeds it sums up each row's gradients.
         """
         self.summed, self.sums = None, NULL
+
+    def thin(self):
+        """Told, before it is used, that an example makes only some of the layer's nodes active."""
 
     @staticmethod
     def state_shapes(n_out, n_in):
@@ -173,8 +178,11 @@ cdef class Optimizer:
 cdef class PerWeight(Optimizer):
     """Base of the rules with state for every weight; the intercept is one more weight.
 
-    Weights lie by node, and so does their state. In a centred layer the intercept that the rule
-    is for is b' = b + w.mu (see ``Optimizer.describe``): b takes back what w.mu gains.
+    Weights lie by node, and so does their state. In a layer with few active nodes intercepts may
+    have a rate of their own: they decide for which examples nodes are.
+
+    In a centred layer the intercept that the rule is for is b' = b + w.mu (see
+    ``Optimizer.describe``): b takes back what w.mu gains.
     """
 
     by_input = ("state",)
@@ -186,6 +194,7 @@ cdef class PerWeight(Optimizer):
         self.state = reals(state["state"])
         self.intercept_state = reals(state["intercept_state"])
         self.width = state["state"].size // (store.n_out * store.n_in)
+        self.intercept_rate = 1
 
     cdef void move_node(self, int32_t j, real delta, real since, const Input *u) noexcept nogil:
         cdef lsh_step s
@@ -205,6 +214,7 @@ cdef class PerWeight(Optimizer):
             at_mean -= kernels.dot(NULL, w, self.store.n_in, u.mean)
             intercept[0] += self.store.scale[j] * at_mean
         intercept_input.idx, intercept_input.val, intercept_input.n = NULL, &one, 1
+        s.learning_rate *= self.intercept_rate
         s.inverse_scale = 1
         self.rule(&s, &intercept_input, intercept, self.intercept_state + row)
 
@@ -244,9 +254,16 @@ cdef class Adagrad(PerWeight):
     Where little has been added to the 0.001, steps follow the size of the gradient. With the
     1e-6 of the paper's code all gradients but the least make full steps in rows that are rarely
     active, and hashing learns less (measured in doc/paper.rst).
+
+    A step moves an activation by one of the intercept's and by those of hundreds of weights. Where
+    intercepts decide which nodes are active theirs are longer: the nodes learn sooner for which
+    examples to be (measured there, too).
     """
 
     auto_learning_rate = 0.01
+
+    def thin(self):
+        self.intercept_rate = THIN_INTERCEPT_RATE
 
     @staticmethod
     def state_shapes(n_out, n_in):
@@ -255,7 +272,8 @@ cdef class Adagrad(PerWeight):
     cdef real reach(self, real multiple, const Input *u) noexcept nogil:
         # |g| <= sqrt(G + g^2): a single step is at most lr, the geometric sum of them this; and
         # the intercept's, of a centred layer, takes back as many times the mean.
-        return self.learning_rate * (1 + u.mean_sum) / (1 - self.momentum)
+        cdef real steps = self.intercept_rate + u.mean_sum
+        return self.learning_rate * steps / (1 - self.momentum)
 
     cdef void rule(
         self, const lsh_step *s, const SparseVec *x, real *w, real *state
