@@ -411,7 +411,8 @@ default="lsh"
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Class labels, or a label indicator of zeros and ones.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the examples, not negative.
+            Weights of the examples, not negative. An example of weight 0 is as if it were not
+            there, but that its class is one.
 
         Returns
         -------
@@ -444,8 +445,12 @@ default="lsh"
                 "warm_start can only go on with the same classes as in the previous call to "
                 f"fit. Previously: {self._labels.classes}, now: {labels.classes}"
             )
-        network = self._old_network() if going_on else self._new_network(X, y, labels)
-        self._train(X, y, sample_weight, labels, network, Progress(), one_epoch=False)
+        X, y, targets = self._targets(X, y, sample_weight, labels)
+        if going_on:
+            network = self._old_network()
+        else:
+            network = self._new_network(X, y, targets, labels)
+        self._train(X, y, targets, labels, network, Progress(), one_epoch=False)
         return self
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
@@ -494,7 +499,8 @@ default="lsh"
         X, y = self._check_training_data(X, y, reset=first)
         if first:
             labels = self._announced(y, classes)
-            network, progress = self._new_network(X, y, labels), Progress()
+            X, y, targets = self._targets(X, y, sample_weight, labels)
+            network, progress = self._new_network(X, y, targets, labels), Progress()
         else:
             labels, network = self._labels, self._old_network()
             progress = self._progress
@@ -506,7 +512,8 @@ default="lsh"
                     f"classes={classes!r} is not the same as on the last call to partial_fit, "
                     f"was: {labels.classes!r}"
                 )
-        self._train(X, y, sample_weight, labels, network, progress, one_epoch=True)
+            X, y, targets = self._targets(X, y, sample_weight, labels)
+        self._train(X, y, targets, labels, network, progress, one_epoch=True)
         return self
 
     def _announced(self, y, classes):
@@ -523,6 +530,21 @@ default="lsh"
         if not issparse(y) and y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         return X, y
+
+    def _targets(self, X, y, sample_weight, labels):
+        """X and y without the examples of weight 0, as if these were not there; and targets.
+
+        Where none has a weight all stay: training on them has no effect.
+        """
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+            with np.errstate(over="ignore"):  # told by labels
+                counting = sample_weight.astype(np.float32) != 0
+            if counting.any() and not counting.all():
+                X, y, sample_weight = X[counting], y[counting], sample_weight[counting]
+        return X, y, labels.targets(y, sample_weight, self.class_weight)
 
     @contextmanager
     def _all_or_nothing(self):
@@ -559,7 +581,7 @@ default="lsh"
             )
         return self._network
 
-    def _new_network(self, X, y, labels):
+    def _new_network(self, X, y, targets, labels):
         seen = profile(as_rows(X))
         settings = self._settings(X.shape[1], labels, seen.entries)
         # A better snapshot is taken before the one that it replaces is let go.
@@ -572,7 +594,9 @@ default="lsh"
         )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         mean = seen.mean if SOLVERS[self.solver].centres_lazily else None
-        prior = labels.prior(y, settings.loss) if settings.has_many_outputs else None
+        prior = None
+        if settings.has_many_outputs:
+            prior = labels.prior(y, targets.weights, settings.loss)
         whitening, spent = self._whitening(y, labels, settings, seen, mean, X.shape[0], seed)
         if whitening is None and seen.is_dense:
             whitening = centring(seen.mean)
@@ -599,7 +623,8 @@ default="lsh"
         rng = np.random.default_rng([seed, 2])
         # Matrices are so small that threads of BLAS take longer, most of all beside other work.
         with one_blas_thread():
-            return choose_whitening(seen.sample, targets, n_rows, self.n_whitened, rng)
+            wanted = self.n_whitened if self.n_whitened == "auto" else int(self.n_whitened)
+            return choose_whitening(seen.sample, targets, n_rows, wanted, rng)
 
     def _options(self):
         return Options(
@@ -621,13 +646,8 @@ default="lsh"
     def _n_threads(self):
         return resolve_threads(self.n_jobs)
 
-    def _train(self, X, y, sample_weight, labels, network, progress, one_epoch):
+    def _train(self, X, y, targets, labels, network, progress, one_epoch):
         rows = as_rows(X)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
-        targets = labels.targets(y, sample_weight, self.class_weight)
         examples, validate = np.arange(X.shape[0], dtype=np.int64), None
         if self.early_stopping:
             examples, validate = self._hold_out(X, y, targets, labels, network)
@@ -814,7 +834,7 @@ default="lsh"
         most = len(self.classes_)
         if self._network.settings.finds_outputs(self.inference):
             most = self._network.settings.n_active[-1]
-        if not (isinstance(k, Integral) and 1 <= k <= most):
+        if not (isinstance(k, Integral) and not isinstance(k, bool) and 1 <= k <= most):
             raise ValueError(f"k must be an integer from 1 to {most}, got {k!r}")
         workspaces = self._workspaces(rows)
         if self._labels.binary:

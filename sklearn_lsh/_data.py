@@ -22,27 +22,32 @@ DENSE = 0.25
 
 def as_rows(X):
     """Rows over validated input (float32 or float64, C order or CSR), read in place."""
-    values = X
-    if issparse(X):
-        check_pointers(X)
-        values = X.data
-    if values.dtype == np.float64 and values.size:
-        # float32 is what is computed with; a value that overflows it is not finite here.
-        if max(values.max(), -values.min()) > LARGEST:
-            raise ValueError(
-                f"X contains a value too large for float32 (magnitude above {LARGEST:.3g}). "
-                "Scale the features."
-            )
     if not issparse(X):
+        if X.dtype == np.float64:
+            check_magnitude(X)
         return DenseRows(X)
-    if not ascends(X):
+    check_pointers(X)
+    summed = not ascends(X)
+    if summed:
         X = X.copy()
-        X.sum_duplicates()
+        with np.errstate(over="ignore"):  # told below
+            X.sum_duplicates()
+    if summed or X.dtype == np.float64:
+        check_magnitude(X.data)
     if X.indices.dtype != X.indptr.dtype or X.indices.dtype not in (np.int32, np.int64):
         X = csr_array(
             (X.data, X.indices.astype(np.int64), X.indptr.astype(np.int64)), shape=X.shape
         )
     return CSRRows(X)
+
+
+def check_magnitude(values):
+    """ValueError where one overflows float32, which is what is computed with."""
+    if values.size and max(values.max(), -values.min()) > LARGEST:
+        raise ValueError(
+            f"X contains a value too large for float32 (magnitude above {LARGEST:.3g}). "
+            "Scale the features."
+        )
 
 
 def check_pointers(X):

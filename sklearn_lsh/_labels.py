@@ -167,12 +167,19 @@ class Labels:
         n_labels = np.diff(indptr)
         return np.where(n_labels, np.ravel(sums) / np.maximum(n_labels, 1), 1.0)
 
-    def prior(self, y, loss):
-        """Intercepts that give each output its share of y, all else being equal."""
+    def prior(self, y, weights, loss):
+        """Intercepts that give each output its share of y, all else being equal.
+
+        ``weights`` are those of the examples, or None.
+        """
         indptr, indices = self.encode(y)
-        n_rows, n_outputs = len(indptr) - 1, self.n_outputs
+        n_rows = len(indptr) - 1
+        if weights is None or not weights.any():
+            weights = np.ones(n_rows)
+        weights = weights / weights.mean(dtype=np.float64)
+        of_labels = np.repeat(weights, np.diff(indptr))
         # Half an example more, lest what was not seen be impossible.
-        counts = np.bincount(indices, minlength=n_outputs) + 0.5
+        counts = np.bincount(indices, of_labels, minlength=self.n_outputs) + 0.5
         if loss == "sigmoid":
             return np.log(counts / (n_rows + 1 - counts)).astype(np.float32)
         return np.log(counts / counts.sum()).astype(np.float32)
@@ -231,6 +238,8 @@ class Labels:
 def distinct(values):
     """Sorted, each once; of a million classes that are so already this is soon seen."""
     values = np.asarray(values)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError("classes must not be NaN or infinite")
     if values.ndim == 1 and values.dtype.kind in "iu" and (values[1:] > values[:-1]).all():
         return values.copy()
     try:

@@ -67,9 +67,12 @@ def _in_parts(engine, rows, span, answers, workspaces):
         begin = done
         done, overflown = pace.call(predict, begin, stop)
         if overflown:
+            which = f"{overflown} of rows {begin} to {done - 1}"
+            if done - begin == 1:
+                which = f"row {begin}"
             raise ValueError(
-                f"the outputs of {overflown} of rows {begin} to {done - 1} overflow "
-                "float32. Scale the features as in training."
+                f"the outputs of {which} overflow float32, or the input is not finite. Scale the "
+                "features as in training."
             )
 
 

@@ -265,7 +265,8 @@ class Trainer:
             return
         message = (
             f"{n_refused} of {n_examples} updates would have made weights overflow and were "
-            "not applied. Scale the features, or lower learning_rate_init."
+            "not applied. Scale the features, or lower learning_rate_init or the weights of the "
+            "examples."
         )
         if 2 * n_refused > n_examples:
             raise ValueError(f"Training diverged: {message}")

@@ -76,16 +76,24 @@ def propensities(Y_train, a=0.55, b=1.5, *, labels=None):
     Y_train : array-like of shape (n_samples,) or {array-like, sparse} of (n_samples, n_labels)
         A class vector or a 0/1 indicator.
     a, b : float, default=0.55 and 1.5
-        Constants of the model. The paper takes 0.5, 0.4 for Wikipedia and 0.6, 2.6 for Amazon.
+        Constants of the model, b positive. The paper takes 0.5, 0.4 for Wikipedia and 0.6, 2.6
+        for Amazon.
     labels : array-like of shape (n_labels,), default=None
         For class vectors: the sorted labels, by default those that occur.
 
     Returns
     -------
     ndarray of shape (n_labels,), float64
-        Between 0 and 1, in the order of the columns or the sorted labels. Fewer than three
-        rows are a ValueError: C would not be positive.
+        Between 0 and 1, in the order of the columns or the sorted labels.
+
+    Raises
+    ------
+    ValueError
+        With fewer than three rows C would not be positive, with b not positive the base of
+        the power might not be; and where an argument is not finite.
     """
+    if not (np.isfinite(a) and np.isfinite(b) and b > 0):
+        raise ValueError(f"a has to be finite, and b positive; got a={a!r} and b={b!r}.")
     truth, _ = _indicator(Y_train, labels)
     n_rows = truth.shape[0]
     if n_rows < 3:

@@ -348,6 +348,40 @@ def test_class_weight_is_a_sample_weight():
     assert (found[0].predict_proba(X) != quick().fit(X, Y).predict_proba(X)).any()
 
 
+@pytest.mark.parametrize("params", [
+    {}, {"early_stopping": True}, {"n_whitened": 3}, {"class_weight": "balanced"},
+])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_examples_of_weight_0_are_as_if_they_were_not_there(params, sparse):
+    weights = np.random.default_rng(0).integers(0, 3, len(X)).astype(float)
+    weights[5] = 1e-60  # 0 in the numbers that are computed with
+    there = weights > 1e-45
+    x = sp.csr_array(X) if sparse else X
+    if sparse and "n_whitened" in params:
+        params = {}
+    fitted = quick(**params).fit(x, Y, sample_weight=weights)
+    without = quick(**params).fit(x[there], Y[there], sample_weight=weights[there])
+    assert same_model(fitted, without)
+
+
+def test_examples_of_weight_0_in_partial_fit():
+    weights = (np.arange(len(X)) % 3).astype(float)
+    one = quick().partial_fit(X, Y, classes=range(10), sample_weight=weights)
+    there = weights > 0
+    other = quick().partial_fit(X[there], Y[there], range(10), weights[there])
+    assert same_model(one, other)
+    before = [w.copy() for w in one.coefs_]
+    one.partial_fit(X, Y, sample_weight=np.full(len(X), 1e-60))  # none has any: none is left out
+    for now, then in zip(one.coefs_, before, strict=True):
+        # The order of nodes is another's matter.
+        assert_array_equal(np.sort(now, axis=None), np.sort(then, axis=None))
+
+
+def test_classes_of_weight_0_are_classes():
+    estimator = quick().fit(X, Y, sample_weight=(Y != 3).astype(float))
+    assert estimator.classes_.tolist() == [*range(10)]
+
+
 def test_class_weight_moves_the_decision():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((400, 3))

@@ -212,6 +212,23 @@ def test_sample_weights_beyond_float32():
             estimator.fit(X, Y, sample_weight=np.where(Y, 1, 1e300 / 1e280 * 1e19))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_duplicates_whose_sum_is_beyond_float32(dtype):
+    twice = csr_array(
+        (np.full(2, 3e38, dtype), np.zeros(2, int), np.array([0, 2])), shape=(1, X.shape[1])
+    )
+    estimator = quick(max_iter=1)
+    for ask in (estimator.fit(X, Y).predict, lambda x: estimator.fit(x, [1])):
+        with pytest.raises(ValueError, match="too large for float32"):
+            ask(twice)
+
+
+@pytest.mark.parametrize("missing", [np.nan, np.inf])
+def test_classes_that_are_no_numbers(missing):
+    with pytest.raises(ValueError, match="classes must not be NaN"):
+        quick().partial_fit(X, Y, classes=[*range(10), missing])
+
+
 def test_labels_that_cannot_be_compared():
     estimator = quick(max_iter=1).partial_fit(X, NAMES[Y], classes=np.sort(NAMES))
     for y in ([None] * len(Y), [1, "one"] * (len(Y) // 2), ["one", 1] * (len(Y) // 2)):

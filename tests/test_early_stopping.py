@@ -66,10 +66,16 @@ def test_labels_that_are_given_twice_are_scored():
 @pytest.mark.parametrize("seed", range(5))
 def test_examples_of_no_weight_are_not_held_out(seed):
     estimator = quick(early_stopping=True, max_iter=1, random_state=seed)
-    for step in (4, 20):  # with as many as classes, and fewer
-        weights = np.zeros(len(X))
-        weights[::step] = 1
-        estimator.fit(X, Y, sample_weight=weights)
-        assert estimator.t_ == len(X) - len(X) // step // 10
+    weights = (np.arange(len(X)) % 4 == 0).astype(float)
+    assert estimator.fit(X, Y, sample_weight=weights).t_ == 90
+    with pytest.raises(ValueError, match="least populated"):  # as of twenty examples
+        estimator.fit(X, Y, sample_weight=np.arange(len(X)) % 20 == 0)
     with pytest.raises(ValueError, match="weight is not 0"):
         estimator.fit(X, Y, sample_weight=np.full(len(X), 1e-50))
+
+
+@pytest.mark.parametrize("n_classes", [1, 2])
+def test_examples_of_classes_without_weight_are_not_held_out(n_classes):
+    none = dict.fromkeys(range(n_classes, 10), 0)
+    estimator = quick(early_stopping=True, max_iter=1, class_weight=none).fit(X, Y)
+    assert estimator.t_ == len(X) - np.ceil(np.count_nonzero(Y < n_classes) / 10)

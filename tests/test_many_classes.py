@@ -124,6 +124,17 @@ def test_many_outputs_start_from_the_shares_of_the_classes(monkeypatch, output_a
     assert_allclose(few.intercepts_[-1], 0, atol=1e-5)
 
 
+def test_weights_count_in_the_shares_of_the_classes(monkeypatch):
+    monkeypatch.setattr("sklearn_lsh._network.MANY_OUTPUTS", N_CLASSES)
+    weights = np.random.default_rng(0).integers(1, 4, len(Y))
+    started = wide(output_active=None, max_iter=1, learning_rate_init=1e-9)
+    weighted = started.fit(X, Y, sample_weight=1e-3 * weights).intercepts_[-1]
+    counts = np.bincount(Y, weights, N_CLASSES) / weights.mean() + 0.5
+    assert_allclose(weighted, np.log(counts / counts.sum()), atol=1e-5)
+    none = started.fit(X, Y, sample_weight=np.full(len(Y), 1e-60)).intercepts_[-1]
+    assert_allclose(none, started.fit(X, Y).intercepts_[-1], atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "limit, values", [("training_visits", (0.01, 0.5, 1.0)), ("training_list", (40, 50, 60))]
 )

@@ -165,6 +165,9 @@ def test_errors_of_options():
         psp_at_k(np.eye(3), np.eye(3), propensities=[1, 1])
     with pytest.raises(ValueError, match="3 rows"):
         propensities(np.eye(2))
+    for constants in ({"b": 0}, {"b": -5}, {"a": np.nan}, {"b": np.inf}):
+        with pytest.raises(ValueError, match="b positive"):
+            propensities(np.eye(5), **constants)
 
 
 def problem():
