@@ -2,7 +2,8 @@
 
 ``joblib.dump`` writes the arrays as they lie in memory; workers map the file read-only, so
 a machine holds the weights once, however many workers it runs. Each worker reads a JSON
-list of features per line and answers with the class and its probability.
+list of features per line and answers with the class and its probability. It asks
+``predictor``, which does without the validation that takes most of the time of a single row.
 """
 
 import json
@@ -26,8 +27,9 @@ FAST = os.environ.get("SKLEARN_LSH_EXAMPLE_FAST") == "1"
 def serve(path):
     """The worker: answer every line of standard input."""
     clf = joblib.load(path, mmap_mode="r")
+    probabilities_of = clf.predictor()
     for line in sys.stdin:
-        probabilities = clf.predict_proba([json.loads(line)])[0]
+        probabilities = probabilities_of(np.array([json.loads(line)], np.float64))[0]
         best = probabilities.argmax()
         answer = {"class": clf.classes_[best].item(), "probability": probabilities[best]}
         print(json.dumps(answer), flush=True)

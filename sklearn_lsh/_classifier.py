@@ -118,9 +118,10 @@ default="lsh"
 
     solver : {"rowwise_adagrad", "adagrad", "sgd"}, default="rowwise_adagrad"
         Per-example updates: Adagrad with one accumulator a neuron and no momentum (above wide
-        sparse input one a feature); the paper's per-weight Adagrad with momentum; gradient descent
-        with momentum. The first layer is trained as if X had been centred where a quarter of it or
-        more is not zero, with the default solver from 5 % on.
+        sparse input one a feature); the paper's per-weight Adagrad with momentum, intercepts of
+        layers with few active nodes ten times as fast; gradient descent with momentum. The first
+        layer is trained as if X had been centred where a quarter of it or more is not zero, with
+        the default solver from 5 % on.
 
     n_whitened : int or "auto", default="auto"
         Leading principal directions of the input whose variance the first layer sees reduced to

@@ -72,9 +72,11 @@ def check_layers(layers, settings):
         if settings.hashes(index) != ("hashing" in layer):
             raise ValueError(f"layer {index} is hashed by the settings or by the state alone")
         for name, (array, shape) in _arrays(layer, settings, index).items():
-            if np.shape(array) != shape:
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"{name} of layer {index} is no array in this state")
+            if array.shape != shape:
                 raise ValueError(
-                    f"{name} of layer {index} has the shape {np.shape(array)} in this state, the "
+                    f"{name} of layer {index} has the shape {array.shape} in this state, the "
                     f"network wants {shape}"
                 )
         n_out, _ = settings.shapes[index]
@@ -172,12 +174,17 @@ def _hashing_arrays(hashing, settings, index):
         if search == "tables":
             filed |= dict.fromkeys(("head", "count"), (n_tables, 2**n_bits))
             filed |= dict.fromkeys(("after", "before"), (n_tables, n_out))
+    if bool(filed) != ("index" in hashing):
+        raise ValueError(f"layer {index} is not searched by {search} in this state")
     if filed:
         found |= _paired("index ", hashing["index"], filed)
     return found | _paired("", hashing, {"sketches": (n_slots, dim), "dirty": (n_out,)})
 
 
 def _paired(prefix, arrays, shapes):
+    for name in shapes:
+        if name not in arrays:
+            raise ValueError(f"there is no {prefix}{name} in this state")
     return {prefix + name: (arrays[name], shape) for name, shape in shapes.items()}
 
 

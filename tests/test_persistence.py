@@ -141,11 +141,11 @@ def damaged(state, path, how):
     array = state[last]
     state[last] = {
         "shorter": lambda: array[:-1].copy(), "longer": lambda: np.concatenate([array, array]),
-        "flat": lambda: array.ravel(),
+        "flat": lambda: array.ravel(), "listed": lambda: array.tolist(),
     }[how]()
 
 
-@pytest.mark.parametrize("how", ["shorter", "longer", "flat"])
+@pytest.mark.parametrize("how", ["shorter", "longer", "flat", "listed"])
 @pytest.mark.parametrize("path", [
     (0, "weights"), (1, "weights"), (0, "intercepts"), (1, "used"), (0, "nodes"), (0, "visits"),
     (0, "threshold"), (0, "mean"), (0, "optimizer", "row_squares"), (0, "hashing", "dirty"),
@@ -164,7 +164,7 @@ def test_damaged_states_are_refused(path, how):
     if how == "flat" and before.ndim == 1:
         quick().__setstate__(state)  # as it was
         return
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(ValueError, match="is no array" if how == "listed" else "has the shape"):
         quick().__setstate__(state)
 
 
@@ -302,6 +302,16 @@ def test_numbers_out_of_range_are_refused(states, path, value):
         holder = holder[part]
     holder[last] = value
     with pytest.raises(ValueError, match="in this state|by the state alone"):
+        quick().__setstate__(state)
+
+
+@pytest.mark.parametrize("way, other", [
+    ("tables", "scan"), ("cells", "scan"), ("scan", "tables"), ("codes", "tables"),
+])
+def test_ways_to_search_are_those_of_the_arrays(states, way, other):
+    state = pickle.loads(states[way])
+    state["_network"]["layers"][0]["hashing"]["search"] = other
+    with pytest.raises(ValueError, match="in this state"):
         quick().__setstate__(state)
 
 

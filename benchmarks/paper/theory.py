@@ -128,8 +128,8 @@ def union(clf, data, draws, probes):
 class Rehashed(LSHMLPClassifier):
     """A network that begins with the given weights instead of random ones."""
 
-    def _new_network(self, X, y, labels):
-        network = super()._new_network(X, y, labels)
+    def _new_network(self, X, y, targets, labels):
+        network = super()._new_network(X, y, targets, labels)
         for stored, given in zip(network.weights, self.given[0], strict=True):
             stored[:] = given.T
         for layer, intercepts in zip(network.state["layers"], self.given[1], strict=True):

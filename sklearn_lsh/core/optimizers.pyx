@@ -253,7 +253,7 @@ cdef class Adagrad(PerWeight):
 
     Where little has been added to the 0.001, steps follow the size of the gradient. With the
     1e-6 of the paper's code all gradients but the least make full steps in rows that are rarely
-    active, and hashing learns less (measured in doc/paper.rst).
+    active, and hashing learns less (measured in doc/tried.rst).
 
     A step moves an activation by one of the intercept's and by those of hundreds of weights. Where
     intercepts decide which nodes are active theirs are longer: the nodes learn sooner for which
