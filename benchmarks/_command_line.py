@@ -1,5 +1,6 @@
 """Estimator parameters from the command line."""
 
+import sys
 from ast import literal_eval
 
 
@@ -11,6 +12,14 @@ def value(text):
         return text
 
 
-def parameters(assignments):
+def assigned(texts):
+    """A dict of texts from those like ``solver=sgd``; ends the program for others."""
+    for text in texts:
+        if "=" not in text:
+            sys.exit(f"expected NAME=VALUE, got {text!r}")
+    return dict(text.split("=", 1) for text in texts)
+
+
+def parameters(texts):
     """A dict from texts like ``solver=sgd`` or ``n_jobs=2``."""
-    return {k: value(v) for k, v in (text.split("=", 1) for text in assignments)}
+    return {name: value(text) for name, text in assigned(texts).items()}

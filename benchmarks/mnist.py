@@ -14,7 +14,7 @@ import csv
 from itertools import product
 
 import numpy as np
-from _command_line import parameters, value
+from _command_line import assigned, parameters, value
 from _data import load_images
 
 from sklearn_lsh import LSHMLPClassifier
@@ -70,7 +70,8 @@ def configurations(args):
     common, varied = TABLES[args.table] if args.table else ({}, {})
     common = common | parameters(args.set)
     varied = varied | {
-        k: [value(v) for v in vs.split(",")] for k, vs in (s.split("=", 1) for s in args.vary)
+        name: [value(v) for v in values.split(",")]
+        for name, values in assigned(args.vary).items()
     }
     for seed in args.seeds:
         for values in product(*varied.values()):

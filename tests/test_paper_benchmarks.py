@@ -143,6 +143,57 @@ def test_figures_and_claims(paper, tmp_path, capsys):
     assert {line["ours"] for line in lines} == {"not run"}  # trials support no claim
 
 
+def test_trials_support_no_claim(paper):
+    """On other test rows, or of another width, beside runs of full length."""
+    runs = paper("_runs")
+    line = {"set": "mnist", "rows": "60000", "epochs": "8", "width": "1000", "n_test": "10000"}
+    others = [line | {"n_test": "100"}, line | {"width": "4000"}, line | {"epochs": "7"}]
+    assert runs.fullest([line, *others], 1000) == [line]
+    assert runs.fullest([line, *others]) == [line, others[1]]
+    assert runs.fullest([line, *others], 4000) == [others[1]]
+    assert runs.fullest([line, *others], 1000, 100) == [others[0]]
+    without = {name: line[name] for name in ("set", "rows", "epochs", "width")}
+    assert runs.fullest([without], 1000) == [without]
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--epochs", "0"], ["--width", "0"], ["--n-train", "-1"], ["--processes", "0"],
+    ["--seeds", "-1"], ["--shares", "0"], ["--shares", "1.5"], ["--solvers", "adam"],
+    ["--methods", "lsh_hard"], ["--methods", "lsh_averaged_soft"],
+])
+def test_options_out_of_range(paper, tmp_path, capsys, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        options(paper("sustainability"), tmp_path, *arguments)
+    assert stopped.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "arguments"), [
+    ("scalability", ["--epochs", "1"]), ("infinite_mnist", ["--examples", "5"]),
+    ("energy", ["--n-train", "1000"]),
+])
+def test_runs_that_would_measure_nothing(paper, tmp_path, capsys, name, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        paper(name).main(["--results", str(tmp_path), "--figures", str(tmp_path), *arguments])
+    assert stopped.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+def test_ctrl_c(paper, tmp_path):
+    runs = paper("_runs")
+    results = runs.Results(tmp_path / "results.csv", ("n",), ("square",))
+
+    def run(config):
+        if config["n"] == 1:
+            raise KeyboardInterrupt
+        return {"square": 0}
+
+    args = types.SimpleNamespace(processes=1, deadline=float("inf"))
+    with pytest.raises(SystemExit, match="the 1 finished runs are kept"):
+        runs.execute(results, [{"n": n} for n in range(3)], run, args)
+    assert len(runs.read(results.path)) == 1
+
+
 def test_documents_say_what_is_recorded(paper):
     """The tables that the documentation includes are those of the CSV files beside them."""
     results = PAPER / "results"

@@ -80,7 +80,7 @@ def report(results):
     """A Markdown table."""
     print("\n| peer | P@1 | P@3 | P@5 | train s | ratio | us a row | ratio | peak MB | model MB |"
           "\n|" + "---|" * 10)
-    first = next(iter(results.values()), None)
+    first = next(iter(results.values()))
     for name, found in results.items():
         ratios = [found[key] / max(first[key], 1e-9) for key in ("train_s", "us_a_row")]
         print(f"| {name} | {found['p1']:.4f} | {found['p3']:.4f} | {found['p5']:.4f} | "
@@ -123,6 +123,8 @@ def main():
                 lines.writerow({"data": args.data, "peer": name, "setting": " ".join(args.set),
                                 "threads": args.threads, **found})
                 file.flush()
+    if not results:
+        sys.exit("nothing was measured: all peers were skipped")
     report(results)
 
 

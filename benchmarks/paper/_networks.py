@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-from _runs import spaced
+from _runs import parts, spaced
 from _sets import load
 from sklearn.exceptions import ConvergenceWarning
 
@@ -14,10 +14,6 @@ from sklearn_lsh.inspection import active_set_recall
 
 # Our method in experiments of one: hashing with the library's default threshold.
 OURS = "lsh_soft"
-# Ending of methods that whiten their input where that is worth it, as the library does.
-WHITENED = "_whitened"
-# And of those whose training ends with the mean of the weights after its epochs; it comes last.
-AVERAGED = "_averaged"
 # Examples in a batch, unless an experiment sets it: the library's default.
 BATCH = 32
 # Test rows that recall is measured on.
@@ -49,18 +45,16 @@ def network(config, threads=1):
     Where the configuration names no workers, threads wait for each other: no result depends on
     how many there are.
     """
-    unaveraged = config["method"].removesuffix(AVERAGED)
-    method = unaveraged.removesuffix(WHITENED)
-    selection = method.removesuffix("_soft")
+    selection, soft, whitened, averaged = parts(config["method"])
     workers = config.get("workers", threads)
     real = config.get("kind", "threads") == "threads"
     # Momentum is left to the solver that needs it: the paper's.
     clf = (LSHMLPClassifier if real else Asynchronous)(
         (config["width"],) * config["depth"],
         selection=selection,
-        active_threshold="hard" if selection == method else "soft",
-        n_whitened=0 if method == unaveraged else "auto",
-        average=unaveraged != config["method"],
+        active_threshold="soft" if soft else "hard",
+        n_whitened="auto" if whitened else 0,
+        average=averaged,
         active_fraction=config["share"],
         solver=config["solver"],
         learning_rate_init=config["learning_rate"],
@@ -77,7 +71,7 @@ def network(config, threads=1):
 
 def is_standard(method):
     """Whether all nodes are active."""
-    return method.removesuffix(AVERAGED).removesuffix(WHITENED) == "all"
+    return parts(method)[0] == "all"
 
 
 @lru_cache(2)

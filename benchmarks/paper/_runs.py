@@ -21,12 +21,24 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 import sklearn_lsh
+from sklearn_lsh.core.optimizers import SOLVERS
+from sklearn_lsh.core.selection import SELECTIONS
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 FIGURES = HERE.parent.parent / "doc" / "figures"
 SETS = ("mnist", "norb", "convex", "rectangles_image")
 EPOCHS = {"mnist": 8, "norb": 8, "convex": 15, "rectangles_image": 10}
+# Nodes of a hidden layer and test rows, unless told otherwise.
+WIDTH, N_TEST = 1000, 10_000
+# Endings of methods, in this order: with soft thresholds; with the input whitened where that is
+# worth it; and with the mean of the weights after all epochs. The library's default has the first
+# two.
+SOFT, WHITENED, AVERAGED = "_soft", "_whitened", "_averaged"
+METHODS_HELP = (
+    f"methods {', '.join(SELECTIONS)}, with the endings {SOFT}, {WHITENED} and {AVERAGED}, in "
+    "this order"
+)
 # Columns of every line that say where and when it was made.
 CONTEXT = ("processes", "cores", "processor", "date", "version", "commit")
 
@@ -95,11 +107,18 @@ def read(path, columns=None):
     return list(lines)
 
 
-def fullest(lines):
-    """Of each data set, the lines with the most training rows, and then the most epochs."""
+def fullest(lines, width=None, n_test=N_TEST):
+    """Of each data set, the lines with the most training rows, and then the most epochs.
+
+    None that was tested on another number of rows, or, where a width is given, of other layers.
+    """
     def size(line):
         return int(line["rows"]), int(line["epochs"])
 
+    lines = [
+        line for line in lines
+        if int(line.get("n_test", n_test)) == n_test and width in (None, int(line["width"]))
+    ]
     most = {}
     for line in lines:
         most[line["set"]] = max(size(line), most.get(line["set"], (0, 0)))
@@ -141,9 +160,12 @@ def execute(results, configs, run, args, cost=lambda config: 1):
     todo = [config for config in configs if config not in results]
     print(f"{results.path.name}: {len(configs) - len(todo)} of {len(configs)} done before")
     progress = Progress(todo, cost)
-    for config, found in outcomes(run, todo, args):
-        results.append(config, found | context() | {"processes": args.processes})
-        progress.step(config, found)
+    try:
+        for config, found in outcomes(run, todo, args):
+            results.append(config, found | context() | {"processes": args.processes})
+            progress.step(config, found)
+    except KeyboardInterrupt:
+        sys.exit(f"stopped: the {progress.done} finished runs are kept, the same command goes on")
     if progress.done < len(todo):
         print(f"the time is over; the same command goes on, with {len(todo) - progress.done} left")
     return progress.done == len(todo)
@@ -234,23 +256,68 @@ def processor():
 # ---- the command line --------------------------------------------------------------------
 
 
-def parser(doc, **defaults):
-    """The options that experiments share; ``defaults`` sets theirs, None leaves one out."""
+def parts(method):
+    """A method's selection, and whether it ends in SOFT, WHITENED and AVERAGED."""
+    unaveraged = method.removesuffix(AVERAGED)
+    plain = unaveraged.removesuffix(WHITENED)
+    selection = plain.removesuffix(SOFT)
+    return selection, selection != plain, plain != unaveraged, unaveraged != method
+
+
+def known_method(text):
+    """A method that there is, for argparse."""
+    if parts(text)[0] not in SELECTIONS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of the {METHODS_HELP}")
+    return text
+
+
+def positive(text):
+    """An int of at least 1, for argparse."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return int(text)
+
+
+def random_seed(text):
+    """An int of at least 0, for argparse."""
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return int(text)
+
+
+def active_share(text):
+    """A share of a layer, above 0, for argparse."""
+    share = float(text)
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return share
+
+
+def results_option(doc):
+    """A parser of the one option that all commands have."""
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")
+    return parser
+
+
+def parser(doc, **defaults):
+    """The options that experiments share; ``defaults`` sets theirs, None leaves one out."""
+    parser = results_option(doc)
     several = {"nargs": "+"}
     shared = {
         "sets": several | {"choices": SETS, "default": list(SETS), "help": "data sets"},
-        "methods": several | {"help": "values of the estimator's parameter selection"},
-        "depths": several | {"type": int, "help": "numbers of hidden layers"},
-        "shares": several | {"type": float, "help": "active shares of a hidden layer"},
-        "solvers": several | {"default": ["rowwise_adagrad"]},
-        "seeds": several | {"type": int, "default": [0]},
-        "epochs": {"type": int, "help": "passes over the training set; by default the set's own"},
-        "width": {"type": int, "default": 1000, "help": "nodes of a hidden layer"},
-        "n_train": {"type": int, "help": "training rows; all by default"},
-        "n_test": {"type": int, "default": 10_000, "help": "test rows"},
+        "methods": several | {"type": known_method, "help": METHODS_HELP},
+        "depths": several | {"type": positive, "help": "numbers of hidden layers"},
+        "shares": several | {"type": active_share, "help": "active shares of a hidden layer"},
+        "solvers": several | {"choices": SOLVERS, "default": ["rowwise_adagrad"]},
+        "seeds": several | {"type": random_seed, "default": [0]},
+        "epochs": {"type": positive,
+                   "help": "passes over the training set; by default the set's own"},
+        "width": {"type": positive, "default": WIDTH, "help": "nodes of a hidden layer"},
+        "n_train": {"type": positive, "help": "training rows; all by default"},
+        "n_test": {"type": positive, "default": N_TEST, "help": "test rows"},
     }
     for name, options in shared.items():
         if name in defaults:
@@ -258,12 +325,11 @@ def parser(doc, **defaults):
                 continue
             options["default"] = defaults[name]
         parser.add_argument("--" + name.replace("_", "-"), **options)
-    parser.add_argument("--processes", type=int, default=1, help="runs side by side")
+    parser.add_argument("--processes", type=positive, default=1, help="runs side by side")
     # Threads of a run, folds of the search for rates, in scripts that do not let them be chosen.
     parser.set_defaults(threads=1, folds=0)
     parser.add_argument("--budget-minutes", type=float, default=float("inf"),
                         help="start no further run after this time")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")
     parser.add_argument("--figures", type=Path, default=FIGURES, help="folder of the PNG files")
     parser.add_argument("--plot-only", action="store_true", help="draw what the CSV file has")
     return parser

@@ -13,7 +13,18 @@ from itertools import product
 from _figures import error_axis, legend, not_run, pyplot, save, shades, title
 from _networks import OURS, TRAINED, network, rows, trained
 from _rates import Rates
-from _runs import EPOCHS, SETS, Results, cores, execute, fullest, numbers, parse, parser
+from _runs import (
+    EPOCHS,
+    SETS,
+    Results,
+    cores,
+    execute,
+    fullest,
+    numbers,
+    parse,
+    parser,
+    positive,
+)
 
 WORKERS = (1, 2, 4, 8, 16, 32, 56)
 # Selection, solver and batch. "dense" is how the paper trained it; "dense, one by one" differs
@@ -66,6 +77,7 @@ def cost(config):
 
 def plot(lines, args):
     """One figure a depth: a row of panels for each network, a column for each data set."""
+    lines = fullest(lines, args.width, args.n_test)
     for depth in sorted({int(line["depth"]) for line in lines}):
         here = [line for line in lines if int(line["depth"]) == depth]
         draw(here, args.figures, f"convergence_{depth}_hidden.png")
@@ -80,7 +92,7 @@ def draw(lines, folder, name):
     )
     for (row, kind), (column, data) in product(enumerate(kinds), enumerate(SETS)):
         panel = panels[row, column]
-        here = fullest([line for line in lines if line["set"] == data])
+        here = [line for line in lines if line["set"] == data]
         chosen = [line for line in here if line["network"] == kind]
         if row == 0:
             panel.set_title(title(data, here))
@@ -124,7 +136,7 @@ def draw_workers(panel, lines):
 def main(argv=None):
     options = parser(__doc__, methods=None, shares=None, solvers=None, depths=[3])
     options.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    options.add_argument("--workers", nargs="+", type=int, default=list(WORKERS))
+    options.add_argument("--workers", nargs="+", type=positive, default=list(WORKERS))
     options.add_argument("--simulate", action="store_true",
                          help="simulate, too, what threads can do: is the simulation like them?")
     args = parse(options, argv)

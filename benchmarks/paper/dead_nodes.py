@@ -10,9 +10,9 @@ had to help.
 """
 
 import numpy as np
-from _figures import TITLES, pyplot, save
+from _figures import TITLES, error_axis, pyplot, save
 from _networks import OURS, network, passed, rows
-from _runs import EPOCHS, Results, execute, parse, parser
+from _runs import EPOCHS, Results, execute, fullest, parse, parser, parts
 
 from sklearn_lsh.core.optimizers import SOLVERS
 
@@ -82,11 +82,12 @@ def bars(layer, z, k):
 
 
 def plot(lines, args):
+    lines = fullest(lines, args.width, args.n_test)
     if not lines:
         return
     plt = pyplot()
-    figure, panel = plt.subplots(figsize=(6, 3.6), layout="constrained")
     cases = sorted({(line["set"], line["method"], line["depth"]) for line in lines})
+    figure, panel = plt.subplots(figsize=(max(6, len(cases)), 3.6), layout="constrained")
     for x, case in enumerate(cases):
         for revived, colour, marker in (("0", "#0072B2", "s"), ("1", "#D55E00", "o")):
             values = [
@@ -97,10 +98,11 @@ def plot(lines, args):
             label = ("nodes revived" if revived == "1" else "left alone") if x == 0 else None
             panel.plot([x + 0.1 * (revived == "1")] * len(values), values, color=colour,
                        marker=marker, linestyle="", label=label)
-    names = [f"{TITLES[name]}\n{method.replace('_', '-')}\n{depth} hidden"
+    names = [f"{TITLES[name]}\n{parts(method)[0].replace('_', '-')}\n{depth} hidden"
              for name, method, depth in cases]
     panel.set_xticks(range(len(cases)), names, fontsize=7)
-    panel.set(ylabel="test error [%]", yscale="log")
+    panel.set(ylabel="test error [%]")
+    error_axis(panel)
     panel.legend()
     save(figure, args.figures, "dead_nodes.png")
     plt.close(figure)

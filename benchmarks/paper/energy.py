@@ -307,6 +307,8 @@ def main(argv=None):
     )
     options.add_argument("--measures", nargs="+", choices=MEASURES, default=list(MEASURES))
     args = parse(options, argv)
+    if args.n_train and args.n_train < 3 * COUNTED:
+        options.error(f"instructions are counted over {3 * COUNTED} rows: --n-train is too small")
     results = Results(args.results / "energy.csv", KEY, FOUND)
     if not args.plot_only:
         for measure in args.measures:

@@ -15,7 +15,7 @@ from _figures import STYLES, error_axis, legend, pyplot, save
 from _infinite_mnist import InfiniteMNIST
 from _networks import OURS, RECALL_ROWS, network, passed, rows
 from _rates import Rates
-from _runs import Results, execute, numbers, parse, parser, spaced
+from _runs import Results, execute, numbers, parse, parser, positive, spaced
 
 from sklearn_lsh.inspection import active_set_recall
 
@@ -103,10 +103,12 @@ def plot(lines, args):
 def main(argv=None):
     options = parser(__doc__, sets=None, methods=[OURS], depths=[2], shares=[0.05], epochs=None,
                      n_train=None)
-    options.add_argument("--examples", type=int, default=1_000_000)
-    options.add_argument("--chunk", type=int, default=50_000,
+    options.add_argument("--examples", type=positive, default=1_000_000)
+    options.add_argument("--chunk", type=positive, default=50_000,
                          help="examples of a call to partial_fit; tested after each")
     args = parse(options, argv)
+    if args.examples < args.chunk:
+        options.error(f"--examples {args.examples} are fewer than a chunk of {args.chunk}")
     results = Results(args.results / "infinite_mnist.csv", KEY, FOUND)
     if not args.plot_only:
         execute(results, Rates(args).given(configurations(args)), run, args)

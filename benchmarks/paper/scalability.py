@@ -16,7 +16,17 @@ import numpy as np
 from _figures import STYLES, not_run, pyplot, save, shades
 from _networks import OURS, network, passed, rows
 from _rates import Rates
-from _runs import Results, cores, execute, fullest, numbers, parse, parser, spaced
+from _runs import (
+    Results,
+    cores,
+    execute,
+    fullest,
+    numbers,
+    parse,
+    parser,
+    positive,
+    spaced,
+)
 from scipy.sparse import csr_matrix
 
 from sklearn_lsh.inspection import active_sets
@@ -227,9 +237,11 @@ def main(argv=None):
         __doc__, sets=["mnist"], methods=[OURS, "all"], depths=[3], shares=[0.05, 0.25],
         epochs=3, n_train=20_000, width=None, n_test=None,
     )
-    options.add_argument("--widths", nargs="+", type=int, default=[1000, 4000])
-    options.add_argument("--max-threads", type=int, default=cores())
+    options.add_argument("--widths", nargs="+", type=positive, default=[1000, 4000])
+    options.add_argument("--max-threads", type=positive, default=cores())
     args = parse(options, argv)
+    if args.epochs < 2:
+        options.error("times are those of epochs after the first: --epochs must be at least 2")
     times = Results(args.results / "scalability_times.csv", TIMES_KEY, TIMES)
     overlaps = Results(args.results / "scalability_overlap.csv", SHARED_KEY, OVERLAPS)
     if not args.plot_only:

@@ -58,7 +58,8 @@ def run(config):
 
 def plot(lines, args):
     """Test error against multiplications, one panel for each depth."""
-    lines = [line for line in fullest(lines) if line["set"] == "mnist"]
+    lines = fullest(lines, args.width, args.n_test)
+    lines = [line for line in lines if line["set"] == "mnist"]
     depths = sorted({int(line["depth"]) for line in lines})
     if not lines:
         return
@@ -69,7 +70,7 @@ def plot(lines, args):
     for depth, panel in zip(depths, panels[0], strict=True):
         for name, (_, colour, marker) in SEARCHES.items():
             here = [line for line in lines if line["search"] == name
-                    and int(line["depth"]) == depth and int(line["width"]) == args.width]
+                    and int(line["depth"]) == depth]
             panel.plot(
                 [100 * float(line["multiplications"]) for line in here],
                 [100 * (1 - float(line["accuracy"])) for line in here],

@@ -16,9 +16,9 @@ from functools import partial
 
 import numpy as np
 from _figures import STYLES, error_axis, legend, not_run, pyplot, save, title
-from _networks import AVERAGED, TRAINED, WHITENED, is_standard, network, rows, trained
+from _networks import TRAINED, is_standard, network, rows, trained
 from _rates import Rates
-from _runs import EPOCHS, SETS, Results, execute, fullest, parse, parser
+from _runs import EPOCHS, SETS, Results, execute, fullest, parse, parser, parts
 
 METHODS = (
     "lsh", "winner_take_all", "lsh_soft", "winner_take_all_soft", "adaptive_dropout", "dropout",
@@ -56,10 +56,10 @@ def cost(config):
     """Roughly what a run takes: hashing saves time only where little is active."""
     examples = {"mnist": 60, "norb": 24}.get(config["set"], 8)
     hashed = min(1, 0.2 + 4 * config["share"])
-    share = {"lsh": hashed, "lsh_soft": hashed, "dropout": config["share"]}
-    method = config["method"].removesuffix(AVERAGED).removesuffix(WHITENED)
-    overhead = 0.15 if method != "adaptive_dropout" else 1.2
-    return examples * config["epochs"] * (share.get(method, 1) + overhead)
+    share = {"lsh": hashed, "dropout": config["share"]}
+    selection = parts(config["method"])[0]
+    overhead = 0.15 if selection != "adaptive_dropout" else 1.2
+    return examples * config["epochs"] * (share.get(selection, 1) + overhead)
 
 
 # ---- figures -----------------------------------------------------------------------------
@@ -67,11 +67,11 @@ def cost(config):
 
 def plot(lines, args):
     """One figure for each depth and solver, one panel for each data set."""
+    lines = fullest(lines, args.width, args.n_test)
     for solver in sorted({line["solver"] for line in lines}):
         for depth in sorted({int(line["depth"]) for line in lines}):
             chosen = [line for line in lines if line["solver"] == solver
-                      and line["method"] in METHODS
-                      and int(line["depth"]) == depth and int(line["width"]) == args.width]
+                      and line["method"] in METHODS and int(line["depth"]) == depth]
             suffix = "" if solver == "rowwise_adagrad" else f"_{solver}"
             if chosen:
                 draw(chosen, depth, args.figures, f"sustainability_{depth}_hidden{suffix}.png")
@@ -81,7 +81,7 @@ def draw(lines, depth, folder, name):
     plt = pyplot()
     figure, panels = plt.subplots(1, len(SETS), figsize=(11, 3.1), layout="constrained")
     for panel, data in zip(panels, SETS, strict=True):
-        here = fullest([line for line in lines if line["set"] == data])
+        here = [line for line in lines if line["set"] == data]
         panel.set_title(title(data, here))
         if not here:
             not_run(panel)

@@ -9,8 +9,8 @@ from itertools import product
 
 import numpy as np
 from _figures import TITLES
-from _networks import AVERAGED, OURS, WHITENED
-from _runs import SETS, fullest, numbers, parse, parser, read
+from _networks import OURS
+from _runs import AVERAGED, SETS, WHITENED, WIDTH, fullest, numbers, read, results_option
 from claims import paired, recorded
 from sustainability import SHARES
 
@@ -35,7 +35,7 @@ class Runs:
     def __init__(self, folder, solver="rowwise_adagrad"):
         self.lines = {}
         for line in recorded(folder / "sustainability.csv"):
-            if line["solver"] == solver and line["width"] == "1000":
+            if line["solver"] == solver:
                 place = line["method"], line["set"], line["depth"], line["share"]
                 self.lines.setdefault(place, {})[line["seed"]] = line
 
@@ -212,7 +212,7 @@ def searches(folder):
     """Ways to search, on MNIST."""
     named = {"default": "default", "scan": "every layer scanned", "tables": "hash tables alone",
              "paper": "the paper's own"}
-    lines, rows = fullest(read(folder / "searches.csv")), []
+    lines, rows = fullest(read(folder / "searches.csv"), WIDTH), []
     for search, depth in product(named, DEPTHS):
         here = [x for x in lines if (x["search"], x["depth"]) == (search, depth)]
         rows.append([
@@ -224,7 +224,7 @@ def searches(folder):
 
 def dead_nodes(folder):
     """Networks as they are, and with their dead nodes revived."""
-    lines, rows = fullest(read(folder / "dead_nodes.csv")), []
+    lines, rows = fullest(read(folder / "dead_nodes.csv"), WIDTH), []
     methods = {WINNER + "_soft": "winner-take-all", OURS: "hashing"}
     for name, depth, method in product(SETS, DEPTHS, methods):
         here = [x for x in lines if (x["set"], x["depth"], x["method"]) == (name, depth, method)]
@@ -302,7 +302,7 @@ def texts(folder):
 
 
 def main(argv=None):
-    args = parse(parser(__doc__), argv)
+    args = results_option(__doc__).parse_args(argv)
     folder = args.results / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts(args.results).items():
