@@ -134,6 +134,12 @@ class Settings:
             return False
         return self.n_active[index] < self.hidden_layer_sizes[index]
 
+    def thins(self, index):
+        """Whether activations decide which of a layer's nodes are active."""
+        if index == len(self.hidden_layer_sizes) or self.selection == "dropout":
+            return False
+        return self.n_active[index] < self.hidden_layer_sizes[index]
+
     def softens(self, index):
         """Whether nodes output what they have more than a threshold.
 
@@ -296,7 +302,7 @@ class Network:
                 )
             activation = "identity" if is_output else settings.activation
             optimizer = settings.rules[index](store, arrays["optimizer"])
-            if not is_output and settings.n_active[index] < n_out:
+            if settings.thins(index):
                 optimizer.thin()
             whitening = Whitening(arrays["whitening"]) if "whitening" in arrays else None
             layers.append(

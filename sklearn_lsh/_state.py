@@ -203,7 +203,8 @@ def _is_order(ids):
 
 def _is_cut(starts, n):
     """Whether pieces that start so are all of the first n numbers, one after the other."""
-    return starts[0] == 0 and starts[-1] == n and (np.diff(starts) >= 0).all()
+    ascend = (starts[1:] >= starts[:-1]).all()  # differences might overflow
+    return starts[0] == 0 and starts[-1] == n and ascend
 
 
 def _is_filed(node_codes, start, count, ids, place):

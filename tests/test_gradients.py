@@ -41,7 +41,8 @@ def twin(estimator):
             pairs = np.concatenate([state["state"], state["intercept_state"][:, None]], axis=1)
             rule.v, rule.total = np.moveaxis(pairs.astype(float), -1, 0).copy()
             sizes = (*settings.hidden_layer_sizes, 0)  # outputs are never thin
-            rule.intercept_rate = 10 if settings.n_active[len(layers)] < sizes[len(layers)] else 1
+            thin = settings.n_active[len(layers)] < sizes[len(layers)]
+            rule.intercept_rate = 10 if thin and settings.selection != "dropout" else 1
         elif "feature_squares" in state:
             layers.append(reference.LayerByFeature(w, b, activation, rule, **state))
             continue

@@ -133,6 +133,73 @@ def test_budget(paper, tmp_path, capsys):
     assert "with 3 left" in capsys.readouterr().out
 
 
+def test_ctrl_c_keeps_what_is_finished(paper, tmp_path):
+    runs = paper("_runs")
+
+    def run(config):
+        if config["n"] == 2:
+            raise KeyboardInterrupt
+        return {"square": config["n"] ** 2}
+
+    results = runs.Results(tmp_path / "results.csv", ("n",), ("square",))
+    args = types.SimpleNamespace(processes=1, deadline=float("inf"))
+    with pytest.raises(SystemExit, match="finished runs are kept, the same command goes on"):
+        runs.execute(results, [{"n": n} for n in range(4)], run, args)
+    assert [line["square"] for line in runs.read(results.path)] == ["0", "1"]
+
+
+@pytest.mark.parametrize(("script", "argument", "said"), [
+    ("sustainability", "--epochs 0", "0 is not positive"),
+    ("sustainability", "--n-train -5", "-5 is not positive"),
+    ("sustainability", "--processes 0", "0 is not positive"),
+    ("sustainability", "--threads 0", "0 is not positive"),
+    ("sustainability", "--seeds -1", "-1 is negative"),
+    ("sustainability", "--shares 0", "0 is not above 0 and at most 1"),
+    ("sustainability", "--shares 1.5", "1.5 is not above 0 and at most 1"),
+    ("sustainability", "--methods lhs", "'lhs' is none of all, dropout,"),
+    ("sustainability", "--methods lsh_averaged_soft", "_soft, _whitened and _averaged, in this"),
+    ("sustainability", "--solvers adam", "choose from 'rowwise_adagrad',"),
+    ("searches", "--width 0", "0 is not positive"),
+    ("convergence", "--workers 0", "0 is not positive"),
+    ("infinite_mnist", "--chunk 0", "0 is not positive"),
+    ("scalability", "--widths 0", "0 is not positive"),
+    ("scalability", "--epochs 1", "only epochs after the first are timed"),
+    ("energy", "--n-train 1000", "instructions are counted on 3000 rows"),
+    ("claims", "--epochs 3", "unrecognized arguments"),
+    ("tables", "--epochs 3", "unrecognized arguments"),
+])
+def test_what_means_nothing_is_refused(paper, tmp_path, capsys, script, argument, said):
+    with pytest.raises(SystemExit) as refusal:
+        paper(script).main([*argument.split(), "--results", str(tmp_path)])
+    assert refusal.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_trials_are_left_out(paper):
+    fullest = paper("_runs").fullest
+    full = {"set": "mnist", "width": "1000", "n_test": "10000", "rows": "60000", "epochs": "8"}
+    trials = [full | {"width": "4000"}, full | {"n_test": "100", "epochs": "9"},
+              full | {"rows": "70000", "width": "60"}, full | {"rows": "500", "epochs": "20"},
+              full | {"epochs": "7"}]
+    assert fullest([*trials, full]) == [full]
+    assert fullest(trials[:1]) == []
+    assert fullest([*trials, full], 60) == [trials[2]]
+    assert fullest([trials[0], full], None) == [trials[0], full]
+    assert fullest([*trials, full], n_test=100) == [trials[1]]
+    # Where there are no such columns.
+    short = {"set": "mnist", "width": "1000", "n_train": "20000"}
+    assert fullest([short, short | {"n_train": "100"}]) == [short]
+
+
+def test_trials_support_no_claim(paper, tmp_path):
+    columns = "set,method,depth,width,rows,examples,accuracy,training_seconds"
+    lines = f"{columns}\nmnist,all,2,60,1000,1000,0.5,3\n"
+    (tmp_path / "infinite_mnist.csv").write_text(lines)
+    assert paper("claims").long_stream(tmp_path) is None
+    (tmp_path / "infinite_mnist.csv").write_text(lines.replace(",60,", ",1000,"))
+    assert paper("claims").long_stream(tmp_path).startswith("all, 2 hidden layers: 50.00 %")
+
+
 def test_figures_and_claims(paper, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     module = paper("sustainability")
@@ -141,57 +208,6 @@ def test_figures_and_claims(paper, tmp_path, capsys):
     assert (tmp_path / "sustainability_2_hidden.png").stat().st_size > 10_000
     lines = paper("claims").table(tmp_path)
     assert {line["ours"] for line in lines} == {"not run"}  # trials support no claim
-
-
-def test_trials_support_no_claim(paper):
-    """On other test rows, or of another width, beside runs of full length."""
-    runs = paper("_runs")
-    line = {"set": "mnist", "rows": "60000", "epochs": "8", "width": "1000", "n_test": "10000"}
-    others = [line | {"n_test": "100"}, line | {"width": "4000"}, line | {"epochs": "7"}]
-    assert runs.fullest([line, *others], 1000) == [line]
-    assert runs.fullest([line, *others]) == [line, others[1]]
-    assert runs.fullest([line, *others], 4000) == [others[1]]
-    assert runs.fullest([line, *others], 1000, 100) == [others[0]]
-    without = {name: line[name] for name in ("set", "rows", "epochs", "width")}
-    assert runs.fullest([without], 1000) == [without]
-
-
-@pytest.mark.parametrize("arguments", [
-    ["--epochs", "0"], ["--width", "0"], ["--n-train", "-1"], ["--processes", "0"],
-    ["--seeds", "-1"], ["--shares", "0"], ["--shares", "1.5"], ["--solvers", "adam"],
-    ["--methods", "lsh_hard"], ["--methods", "lsh_averaged_soft"],
-])
-def test_options_out_of_range(paper, tmp_path, capsys, arguments):
-    with pytest.raises(SystemExit) as stopped:
-        options(paper("sustainability"), tmp_path, *arguments)
-    assert stopped.value.code == 2
-    assert arguments[0] in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("name", "arguments"), [
-    ("scalability", ["--epochs", "1"]), ("infinite_mnist", ["--examples", "5"]),
-    ("energy", ["--n-train", "1000"]),
-])
-def test_runs_that_would_measure_nothing(paper, tmp_path, capsys, name, arguments):
-    with pytest.raises(SystemExit) as stopped:
-        paper(name).main(["--results", str(tmp_path), "--figures", str(tmp_path), *arguments])
-    assert stopped.value.code == 2
-    assert arguments[0] in capsys.readouterr().err
-
-
-def test_ctrl_c(paper, tmp_path):
-    runs = paper("_runs")
-    results = runs.Results(tmp_path / "results.csv", ("n",), ("square",))
-
-    def run(config):
-        if config["n"] == 1:
-            raise KeyboardInterrupt
-        return {"square": 0}
-
-    args = types.SimpleNamespace(processes=1, deadline=float("inf"))
-    with pytest.raises(SystemExit, match="the 1 finished runs are kept"):
-        runs.execute(results, [{"n": n} for n in range(3)], run, args)
-    assert len(runs.read(results.path)) == 1
 
 
 def test_documents_say_what_is_recorded(paper):
@@ -231,7 +247,7 @@ def test_simple_table(paper):
     ]
 
 
-def test_searches(paper, tmp_path):
+def test_searches(paper, tmp_path, capsys):
     """Every way to search is trained, with the rates found for hashing and the dense network."""
     pytest.importorskip("matplotlib")
     module = paper("searches")
@@ -239,10 +255,34 @@ def test_searches(paper, tmp_path):
         "--results", str(tmp_path), "--figures", str(tmp_path), "--depths", "2", "--shares", "0.1",
         "--width", "60", "--n-train", "150", "--n-test", "100", "--epochs", "2",
     ])
-    lines = paper("_runs").read(tmp_path / "searches.csv")
+    lines, figure = paper("_runs").read(tmp_path / "searches.csv"), tmp_path / "searches.png"
     assert [line["search"] for line in lines] == list(module.SEARCHES)
     assert all(float(line["accuracy"]) > 0.05 for line in lines)
-    assert (tmp_path / "searches.png").stat().st_size > 5_000
+    assert figure.stat().st_size > 5_000
+    figure.write_text("as it was")
+    module.main(["--results", str(tmp_path), "--figures", str(tmp_path), "--plot-only"])
+    assert "no run fits these options: searches.png" in capsys.readouterr().out
+    assert figure.read_text() == "as it was"
+
+
+@pytest.mark.parametrize(("examples", "seen"), [(250, "100 200 250"), (60, "60")])
+def test_the_stream_ends_with_the_last_example(paper, monkeypatch, examples, seen):
+    module, data = paper("infinite_mnist"), load("mnist")
+
+    class Stream:
+        def __init__(self, images, labels, seed):
+            pass
+
+        def batch(self, n):
+            return data.X_train[:n], data.y_train[:n]
+
+    monkeypatch.setattr(module, "InfiniteMNIST", Stream)
+    found = module.run({
+        "set": "mnist", "method": "all", "depth": 1, "share": 1.0, "seed": 0,
+        "solver": "rowwise_adagrad", "learning_rate": 0.15, "width": 60, "examples": examples,
+        "chunk": 100, "n_test": 100,
+    })
+    assert found["seen"] == seen and found["accuracy"] > 0.2
 
 
 def test_dead_nodes_are_told_by_name(paper):

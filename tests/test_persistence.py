@@ -260,6 +260,14 @@ def test_cells_that_contradict_themselves_are_refused(states, name, change):
         quick().__setstate__(state)
 
 
+def test_cells_whose_starts_ascend_by_overflow_only(states):
+    state = pickle.loads(states["cells"])
+    start = state["_network"]["layers"][0]["hashing"]["index"]["start"]
+    start[1:3] = 2**31 - 1, -(2**31)
+    with pytest.raises(ValueError, match="nodes of layer 0 are not each in one place"):
+        quick().__setstate__(state)
+
+
 @pytest.mark.parametrize("node", [-1, 6, 10**6])
 def test_nodes_that_are_not_where_they_are_said_to_be(states, node):
     state = pickle.loads(states["cells"])

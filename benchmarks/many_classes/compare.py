@@ -2,8 +2,8 @@
 
 Each peer is a process of its own, one after the other, on the same rows: precision at 1, 3 and
 5, seconds of training, microseconds a row of prediction, peak memory (of the whole process,
-imports and data included) and size of the model. Ratios are over the first peer's; above 1 that
-one is the faster. Missing libraries are skipped. ``--set`` gives a peer its settings.
+imports and data included) and size of the model. Ratios are over the first peer's of the table;
+above 1 that one is the faster. Missing libraries are skipped. ``--set`` gives a peer its settings.
 
     python benchmarks/many_classes/compare.py delicious
     python benchmarks/many_classes/compare.py debian_deps --peers omikuji napkinxc
@@ -72,7 +72,7 @@ def measured(name, args):
     done = subprocess.run(command, capture_output=True, text=True, check=False,
                           env={**os.environ, "OMP_NUM_THREADS": str(args.threads)})
     if done.returncode:
-        return {"skipped": f"failed ({done.returncode}): {done.stderr.strip()[-300:]}"}
+        return {"failed": f"exit {done.returncode}: {done.stderr.strip()[-300:]}"}
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -110,7 +110,7 @@ def main():
     if args.child:
         print(json.dumps(measure(args.child, args)))
         return
-    results, new = {}, not Path(args.csv).exists()
+    results, failed, new = {}, [], not Path(args.csv).exists()
     with open(args.csv, "a", newline="") as file:
         lines = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         if new:
@@ -118,14 +118,19 @@ def main():
         for name in args.peers:
             found = measured(name, args)
             print(f"{args.data}, {name}: {found}", flush=True)
-            if "skipped" not in found:
+            if "failed" in found:
+                failed.append(name)
+            elif "skipped" not in found:
                 results[name] = found
                 lines.writerow({"data": args.data, "peer": name, "setting": " ".join(args.set),
                                 "threads": args.threads, **found})
                 file.flush()
+    if results:
+        report(results)
+    if failed:
+        sys.exit(f"failed, for the reasons above: {', '.join(failed)}")
     if not results:
-        sys.exit("nothing was measured: all peers were skipped")
-    report(results)
+        sys.exit("nothing was measured: every peer was skipped")
 
 
 if __name__ == "__main__":

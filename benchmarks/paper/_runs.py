@@ -9,13 +9,14 @@ import csv
 import io
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from datetime import UTC, datetime
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -29,16 +30,14 @@ RESULTS = HERE / "results"
 FIGURES = HERE.parent.parent / "doc" / "figures"
 SETS = ("mnist", "norb", "convex", "rectangles_image")
 EPOCHS = {"mnist": 8, "norb": 8, "convex": 15, "rectangles_image": 10}
-# Nodes of a hidden layer and test rows, unless told otherwise.
+# Nodes of a hidden layer and test rows, unless told otherwise. Runs with others are trials.
 WIDTH, N_TEST = 1000, 10_000
 # Endings of methods, in this order: with soft thresholds; with the input whitened where that is
 # worth it; and with the mean of the weights after all epochs. The library's default has the first
 # two.
 SOFT, WHITENED, AVERAGED = "_soft", "_whitened", "_averaged"
-METHODS_HELP = (
-    f"methods {', '.join(SELECTIONS)}, with the endings {SOFT}, {WHITENED} and {AVERAGED}, in "
-    "this order"
-)
+METHODS_HELP = (f"{', '.join(SELECTIONS)}, each alone or with the endings "
+                f"{SOFT}, {WHITENED} and {AVERAGED}, in this order")
 # Columns of every line that say where and when it was made.
 CONTEXT = ("processes", "cores", "processor", "date", "version", "commit")
 
@@ -107,22 +106,36 @@ def read(path, columns=None):
     return list(lines)
 
 
-def fullest(lines, width=None, n_test=N_TEST):
-    """Of each data set, the lines with the most training rows, and then the most epochs.
+def fullest(lines, width=WIDTH, n_test=N_TEST):
+    """The lines that figures, tables and claims use; others are trials.
 
-    None that was tested on another number of rows, or, where a width is given, of other layers.
+    Those of layers of this width, tested on so many rows, where there is such a column; None
+    stands for any. Of these, of each data set, the ones with the most training rows, and then the
+    most epochs.
     """
     def size(line):
-        return int(line["rows"]), int(line["epochs"])
+        return int(line.get("rows", line.get("n_train"))), int(line.get("epochs", 1))
 
-    lines = [
-        line for line in lines
-        if int(line.get("n_test", n_test)) == n_test and width in (None, int(line["width"]))
-    ]
+    def fits(line, column, number):
+        return number is None or int(line.get(column, number)) == number
+
+    lines = [line for line in lines
+             if fits(line, "width", width) and fits(line, "n_test", n_test)]
     most = {}
     for line in lines:
         most[line["set"]] = max(size(line), most.get(line["set"], (0, 0)))
     return [line for line in lines if size(line) == most[line["set"]]]
+
+
+def to_draw(lines, args, figure):
+    """The fullest lines that fit --width and --n-test; says so if there are none.
+
+    A command without one of these options has nothing of that kind to choose from.
+    """
+    chosen = fullest(lines, vars(args).get("width"), vars(args).get("n_test"))
+    if not chosen:
+        print(f"no run fits these options: {figure} is left as it is")
+    return chosen
 
 
 def spaced(values, digits=4):
@@ -165,7 +178,7 @@ def execute(results, configs, run, args, cost=lambda config: 1):
             results.append(config, found | context() | {"processes": args.processes})
             progress.step(config, found)
     except KeyboardInterrupt:
-        sys.exit(f"stopped: the {progress.done} finished runs are kept, the same command goes on")
+        sys.exit("stopped; finished runs are kept, the same command goes on")
     if progress.done < len(todo):
         print(f"the time is over; the same command goes on, with {len(todo) - progress.done} left")
     return progress.done == len(todo)
@@ -181,7 +194,7 @@ def outcomes(run, todo, args):
         return
     waiting, running = iter(todo), {}
     with ProcessPoolExecutor(
-        args.processes, mp_context=get_context("spawn"), initializer=threadpool_limits,
+        args.processes, mp_context=get_context("spawn"), initializer=prepare,
         initargs=(args.threads,),
     ) as pool:
         while True:
@@ -192,8 +205,24 @@ def outcomes(run, todo, args):
                 running[pool.submit(run, config)] = config
             if not running:
                 return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            for future in finished(running):
                 yield running.pop(future), future.result()
+
+
+def prepare(threads):
+    """Of a process for runs: Ctrl-C ends it without a word, the parent speaks for all."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threadpool_limits(threads)
+
+
+def finished(running):
+    """Futures that are done, at least one; on Ctrl-C the processes end, or the pool would wait."""
+    try:
+        return wait(running, return_when=FIRST_COMPLETED).done
+    except KeyboardInterrupt:
+        for process in active_children():
+            process.terminate()
+        raise
 
 
 class Progress:
@@ -267,7 +296,7 @@ def parts(method):
 def known_method(text):
     """A method that there is, for argparse."""
     if parts(text)[0] not in SELECTIONS:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of the {METHODS_HELP}")
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {METHODS_HELP}")
     return text
 
 
@@ -285,12 +314,12 @@ def random_seed(text):
     return int(text)
 
 
-def active_share(text):
-    """A share of a layer, above 0, for argparse."""
-    share = float(text)
-    if not 0 < share <= 1:
+def proportion(text):
+    """A number above 0 and at most 1, for argparse."""
+    number = float(text)
+    if not 0 < number <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
-    return share
+    return number
 
 
 def results_option(doc):
@@ -310,7 +339,7 @@ def parser(doc, **defaults):
         "sets": several | {"choices": SETS, "default": list(SETS), "help": "data sets"},
         "methods": several | {"type": known_method, "help": METHODS_HELP},
         "depths": several | {"type": positive, "help": "numbers of hidden layers"},
-        "shares": several | {"type": active_share, "help": "active shares of a hidden layer"},
+        "shares": several | {"type": proportion, "help": "active shares of a hidden layer"},
         "solvers": several | {"choices": SOLVERS, "default": ["rowwise_adagrad"]},
         "seeds": several | {"type": random_seed, "default": [0]},
         "epochs": {"type": positive,

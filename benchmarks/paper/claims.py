@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from _figures import TITLES
 from _networks import OURS
-from _runs import AVERAGED, WHITENED, WIDTH, fullest, numbers, read, results_option
+from _runs import AVERAGED, WHITENED, fullest, numbers, read, results_option
 from scalability import SHARED_KEY, extrapolated
 
 COLUMNS = ("claim", "ours", "command", "how ours differs")
@@ -31,7 +31,7 @@ DENSE_BAR = {"mnist": 0.4}
 
 def recorded(path):
     """Lines of full-length runs: trials with fewer rows support no claim."""
-    return fullest([line for line in read(path) if line["n_train"] == "all"], WIDTH)
+    return fullest([line for line in read(path) if line["n_train"] == "all"])
 
 
 def at_five_per_cent(folder, solver="rowwise_adagrad"):
@@ -189,7 +189,7 @@ def energy(folder):
 
 
 def long_stream(folder):
-    lines = read(folder / "infinite_mnist.csv")
+    lines = fullest(read(folder / "infinite_mnist.csv"))
     return "; ".join(
         f"{line['method']}, {line['depth']} hidden layers: {100 * float(line['accuracy']):.2f} % "
         f"after {int(line['examples']):,} examples, {float(line['training_seconds'] or 0):.0f} s"

@@ -13,18 +13,7 @@ from itertools import product
 from _figures import error_axis, legend, not_run, pyplot, save, shades, title
 from _networks import OURS, TRAINED, network, rows, trained
 from _rates import Rates
-from _runs import (
-    EPOCHS,
-    SETS,
-    Results,
-    cores,
-    execute,
-    fullest,
-    numbers,
-    parse,
-    parser,
-    positive,
-)
+from _runs import EPOCHS, SETS, Results, cores, execute, numbers, parse, parser, positive, to_draw
 
 WORKERS = (1, 2, 4, 8, 16, 32, 56)
 # Selection, solver and batch. "dense" is how the paper trained it; "dense, one by one" differs
@@ -77,10 +66,11 @@ def cost(config):
 
 def plot(lines, args):
     """One figure a depth: a row of panels for each network, a column for each data set."""
-    lines = fullest(lines, args.width, args.n_test)
     for depth in sorted({int(line["depth"]) for line in lines}):
-        here = [line for line in lines if int(line["depth"]) == depth]
-        draw(here, args.figures, f"convergence_{depth}_hidden.png")
+        name = f"convergence_{depth}_hidden.png"
+        here = to_draw([line for line in lines if int(line["depth"]) == depth], args, name)
+        if here:
+            draw(here, args.figures, name)
 
 
 def draw(lines, folder, name):

@@ -12,7 +12,7 @@ had to help.
 import numpy as np
 from _figures import TITLES, error_axis, pyplot, save
 from _networks import OURS, network, passed, rows
-from _runs import EPOCHS, Results, execute, fullest, parse, parser, parts
+from _runs import EPOCHS, Results, execute, parse, parser, parts, to_draw
 
 from sklearn_lsh.core.optimizers import SOLVERS
 
@@ -82,7 +82,7 @@ def bars(layer, z, k):
 
 
 def plot(lines, args):
-    lines = fullest(lines, args.width, args.n_test)
+    lines = to_draw(lines, args, "dead_nodes.png")
     if not lines:
         return
     plt = pyplot()

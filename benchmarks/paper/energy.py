@@ -26,7 +26,7 @@ import numpy as np
 from _figures import STYLES, pyplot, save
 from _networks import OURS, network, passed, rows
 from _rates import Rates
-from _runs import Results, execute, fullest, parse, parser
+from _runs import Results, execute, parse, parser, to_draw
 
 from sklearn_lsh._data import as_rows
 from sklearn_lsh.core.answers import Probabilities
@@ -248,7 +248,7 @@ def child(file, n_train, n_predict):
 
 def plot(lines, args):
     """Each measure with hashing, in per cent of the dense network's."""
-    lines = fullest(lines)
+    lines = to_draw(lines, args, "energy.png")
     if not lines:
         return
     depth = min(int(line["depth"]) for line in lines)
@@ -307,8 +307,8 @@ def main(argv=None):
     )
     options.add_argument("--measures", nargs="+", choices=MEASURES, default=list(MEASURES))
     args = parse(options, argv)
-    if args.n_train and args.n_train < 3 * COUNTED:
-        options.error(f"instructions are counted over {3 * COUNTED} rows: --n-train is too small")
+    if "instructions" in args.measures and args.n_train < 3 * COUNTED:
+        options.error(f"--n-train {args.n_train}: instructions are counted on {3 * COUNTED} rows")
     results = Results(args.results / "energy.csv", KEY, FOUND)
     if not args.plot_only:
         for measure in args.measures:

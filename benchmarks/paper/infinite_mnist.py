@@ -15,7 +15,7 @@ from _figures import STYLES, error_axis, legend, pyplot, save
 from _infinite_mnist import InfiniteMNIST
 from _networks import OURS, RECALL_ROWS, network, passed, rows
 from _rates import Rates
-from _runs import Results, execute, numbers, parse, parser, positive, spaced
+from _runs import Results, execute, numbers, parse, parser, positive, spaced, to_draw
 
 from sklearn_lsh.inspection import active_set_recall
 
@@ -49,9 +49,10 @@ def run(config):
     classes = np.unique(data.y_train)
     seen, accuracies, diverged = [], [], ""
     generating = 0.0
-    for end in range(config["chunk"], config["examples"] + 1, config["chunk"]):
+    for start in range(0, config["examples"], config["chunk"]):
+        end = min(start + config["chunk"], config["examples"])
         started = time.perf_counter()
-        X, y = stream.batch(config["chunk"])
+        X, y = stream.batch(end - start)
         generating += time.perf_counter() - started
         if not passed(clf, X, y, classes):
             diverged = end
@@ -79,20 +80,19 @@ def run(config):
 
 
 def plot(lines, args):
+    lines = to_draw(lines, args, "infinite_mnist.png")
     if not lines:
         return
     plt = pyplot()
     figure, panel = plt.subplots(figsize=(6, 3.6), layout="constrained")
-    most = max(int(line["examples"]) for line in lines)
     for line in lines:
-        if int(line["examples"]) == most:
-            colour, marker, label = STYLES[line["method"]]
-            what = f"{float(line['share']):.0%} active, " if line["method"] != "all" else ""
-            panel.plot(
-                np.array(numbers(line["seen"])) / 1e6,
-                100 * (1 - np.array(numbers(line["accuracies"]))), color=colour, marker=marker,
-                label=f"{label}: {what}{line['depth']} hidden layers, seed {line['seed']}",
-            )
+        colour, marker, label = STYLES[line["method"]]
+        what = f"{float(line['share']):.0%} active, " if line["method"] != "all" else ""
+        panel.plot(
+            np.array(numbers(line["seen"])) / 1e6,
+            100 * (1 - np.array(numbers(line["accuracies"]))), color=colour, marker=marker,
+            label=f"{label}: {what}{line['depth']} hidden layers, seed {line['seed']}",
+        )
     panel.set(xlabel="examples [million]", ylabel="test error on MNIST [%]")
     error_axis(panel)
     legend(figure, [panel], columns=1)
@@ -107,8 +107,6 @@ def main(argv=None):
     options.add_argument("--chunk", type=positive, default=50_000,
                          help="examples of a call to partial_fit; tested after each")
     args = parse(options, argv)
-    if args.examples < args.chunk:
-        options.error(f"--examples {args.examples} are fewer than a chunk of {args.chunk}")
     results = Results(args.results / "infinite_mnist.csv", KEY, FOUND)
     if not args.plot_only:
         execute(results, Rates(args).given(configurations(args)), run, args)

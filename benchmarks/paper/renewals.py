@@ -9,7 +9,7 @@ for it allows. Here budgets from next to nothing to everything are tried.
 import numpy as np
 from _figures import TITLES, pyplot, save, shades
 from _networks import OURS, network, passed, rows
-from _runs import Results, execute, numbers, parse, parser, spaced
+from _runs import Results, execute, numbers, parse, parser, proportion, spaced, to_draw
 
 import sklearn_lsh._rehash as rehash
 from sklearn_lsh.core.optimizers import SOLVERS
@@ -67,6 +67,7 @@ def run(config):
 
 def plot(lines, args):
     """What was spent against what was found, and the worst layer's recall as training goes."""
+    lines = to_draw(lines, args, "renewals.png")
     if not lines:
         return
     plt = pyplot()
@@ -100,7 +101,7 @@ def plot(lines, args):
 def main(argv=None):
     options = parser(__doc__, sets=["mnist", "convex"], methods=None, depths=[3], shares=[0.05],
                      solvers=None, epochs=2, n_train=20_000, n_test=None)
-    options.add_argument("--budgets", type=float, nargs="+", default=list(BUDGETS))
+    options.add_argument("--budgets", type=proportion, nargs="+", default=list(BUDGETS))
     args = parse(options, argv)
     results = Results(args.results / "renewals.csv", KEY, FOUND)
     if not args.plot_only:

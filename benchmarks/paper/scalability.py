@@ -16,17 +16,7 @@ import numpy as np
 from _figures import STYLES, not_run, pyplot, save, shades
 from _networks import OURS, network, passed, rows
 from _rates import Rates
-from _runs import (
-    Results,
-    cores,
-    execute,
-    fullest,
-    numbers,
-    parse,
-    parser,
-    positive,
-    spaced,
-)
+from _runs import Results, cores, execute, fullest, numbers, parse, parser, positive, spaced
 from scipy.sparse import csr_matrix
 
 from sklearn_lsh.inspection import active_sets
@@ -155,11 +145,11 @@ def plot(times, overlaps, args):
         figure, (left, middle, right) = plt.subplots(
             1, 3, figsize=(11, 3.4), layout="constrained"
         )
-        here = [fullest([line for line in lines if line["set"] == data])
-                for lines in (times, overlaps)]
-        draw_times(left, *here)
-        draw_overlaps(middle, here[1], "nodes", "nodes of the hidden layers")
-        draw_overlaps(right, here[1], "weights", "weights of the first layer")
+        timed, shared = (fullest([line for line in lines if line["set"] == data], width=None)
+                         for lines in (times, overlaps))
+        draw_times(left, timed, shared)
+        draw_overlaps(middle, shared, "nodes", "nodes of the hidden layers")
+        draw_overlaps(right, shared, "weights", "weights of the first layer")
         left.legend(fontsize=6, loc="lower left")
         right.legend(fontsize=6.5)
         save(figure, args.figures, f"scalability_{data}.png")
@@ -241,7 +231,7 @@ def main(argv=None):
     options.add_argument("--max-threads", type=positive, default=cores())
     args = parse(options, argv)
     if args.epochs < 2:
-        options.error("times are those of epochs after the first: --epochs must be at least 2")
+        options.error("--epochs 1: only epochs after the first are timed")
     times = Results(args.results / "scalability_times.csv", TIMES_KEY, TIMES)
     overlaps = Results(args.results / "scalability_overlap.csv", SHARED_KEY, OVERLAPS)
     if not args.plot_only:

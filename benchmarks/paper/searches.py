@@ -14,7 +14,7 @@ from itertools import product
 from _figures import error_axis, legend, pyplot, save
 from _networks import OURS, TRAINED, network, rows, trained
 from _rates import Rates
-from _runs import EPOCHS, Results, execute, fullest, parse, parser
+from _runs import EPOCHS, Results, execute, parse, parser, to_draw
 
 # The estimator's parameters, and how the figure shows them.
 SEARCHES = {
@@ -58,11 +58,10 @@ def run(config):
 
 def plot(lines, args):
     """Test error against multiplications, one panel for each depth."""
-    lines = fullest(lines, args.width, args.n_test)
-    lines = [line for line in lines if line["set"] == "mnist"]
-    depths = sorted({int(line["depth"]) for line in lines})
+    lines = to_draw([line for line in lines if line["set"] == "mnist"], args, "searches.png")
     if not lines:
         return
+    depths = sorted({int(line["depth"]) for line in lines})
     plt = pyplot()
     figure, panels = plt.subplots(
         1, len(depths), figsize=(3.4 * len(depths), 3.2), layout="constrained", squeeze=False

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from _figures import pyplot, save
 from _networks import OURS, network, passed, rows
-from _runs import Results, execute, parse, parser
+from _runs import Results, execute, parse, parser, positive, to_draw
 from theory import Rehashed
 
 from sklearn_lsh._data import as_rows
@@ -192,6 +192,7 @@ def scan_times(rows_, queries, small, small_queries):
 
 
 def plot(lines, args):
+    lines = to_draw(lines, args, "selection_cost.png")
     if not lines:
         return
     plt = pyplot()
@@ -215,8 +216,8 @@ def plot(lines, args):
 
 def main(argv=None):
     options = parser(__doc__, sets=["mnist"], methods=None, depths=None, shares=None,
-                     solvers=None, epochs=None, n_train=20_000, n_test=None)
-    options.add_argument("--widths", type=int, nargs="+", default=list(WIDTHS))
+                     solvers=None, epochs=None, n_train=20_000, width=None, n_test=None)
+    options.add_argument("--widths", type=positive, nargs="+", default=list(WIDTHS))
     args = parse(options, argv)
     results = Results(args.results / "selection_cost.csv", KEY, FOUND)
     if not args.plot_only:

@@ -18,7 +18,7 @@ import numpy as np
 from _figures import STYLES, error_axis, legend, not_run, pyplot, save, title
 from _networks import TRAINED, is_standard, network, rows, trained
 from _rates import Rates
-from _runs import EPOCHS, SETS, Results, execute, fullest, parse, parser, parts
+from _runs import EPOCHS, SETS, Results, execute, parse, parser, parts, positive, to_draw
 
 METHODS = (
     "lsh", "winner_take_all", "lsh_soft", "winner_take_all_soft", "adaptive_dropout", "dropout",
@@ -67,14 +67,15 @@ def cost(config):
 
 def plot(lines, args):
     """One figure for each depth and solver, one panel for each data set."""
-    lines = fullest(lines, args.width, args.n_test)
-    for solver in sorted({line["solver"] for line in lines}):
-        for depth in sorted({int(line["depth"]) for line in lines}):
-            chosen = [line for line in lines if line["solver"] == solver
-                      and line["method"] in METHODS and int(line["depth"]) == depth]
-            suffix = "" if solver == "rowwise_adagrad" else f"_{solver}"
-            if chosen:
-                draw(chosen, depth, args.figures, f"sustainability_{depth}_hidden{suffix}.png")
+    lines = [line for line in lines if line["method"] in METHODS]
+    for solver, depth in sorted({(line["solver"], int(line["depth"])) for line in lines}):
+        suffix = "" if solver == "rowwise_adagrad" else f"_{solver}"
+        name = f"sustainability_{depth}_hidden{suffix}.png"
+        chosen = [line for line in lines
+                  if line["solver"] == solver and int(line["depth"]) == depth]
+        chosen = to_draw(chosen, args, name)
+        if chosen:
+            draw(chosen, depth, args.figures, name)
 
 
 def draw(lines, depth, folder, name):
@@ -129,7 +130,7 @@ def measured(args):
 
 def options():
     options = parser(__doc__, methods=list(METHODS), depths=[2, 3], shares=list(SHARES))
-    options.add_argument("--threads", type=int, default=1,
+    options.add_argument("--threads", type=positive, default=1,
                          help="of a run; results do not depend on it")
     options.add_argument("--folds", type=int, default=0, choices=range(6),
                          help="fifths on which learning rates that are close are judged again")

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from _figures import TITLES
 from _networks import OURS
-from _runs import AVERAGED, SETS, WHITENED, WIDTH, fullest, numbers, read, results_option
+from _runs import AVERAGED, SETS, WHITENED, fullest, numbers, read, results_option
 from claims import paired, recorded
 from sustainability import SHARES
 
@@ -212,7 +212,7 @@ def searches(folder):
     """Ways to search, on MNIST."""
     named = {"default": "default", "scan": "every layer scanned", "tables": "hash tables alone",
              "paper": "the paper's own"}
-    lines, rows = fullest(read(folder / "searches.csv"), WIDTH), []
+    lines, rows = fullest(read(folder / "searches.csv")), []
     for search, depth in product(named, DEPTHS):
         here = [x for x in lines if (x["search"], x["depth"]) == (search, depth)]
         rows.append([
@@ -224,7 +224,7 @@ def searches(folder):
 
 def dead_nodes(folder):
     """Networks as they are, and with their dead nodes revived."""
-    lines, rows = fullest(read(folder / "dead_nodes.csv"), WIDTH), []
+    lines, rows = fullest(read(folder / "dead_nodes.csv")), []
     methods = {WINNER + "_soft": "winner-take-all", OURS: "hashing"}
     for name, depth, method in product(SETS, DEPTHS, methods):
         here = [x for x in lines if (x["set"], x["depth"], x["method"]) == (name, depth, method)]
@@ -240,7 +240,7 @@ def dead_nodes(folder):
 def selection_cost(folder):
     """Microseconds of selecting, by width; recall and multiplications of the default."""
     by_width = {}
-    for line in read(folder / "selection_cost.csv"):
+    for line in fullest(read(folder / "selection_cost.csv"), width=None):
         by_width.setdefault(int(line["width"]), {})[line["search"]] = line
     rows = []
     for width, lines in sorted(by_width.items()):

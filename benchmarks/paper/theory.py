@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from _figures import STYLES, pyplot, save
 from _networks import OURS, network, passed, rows
-from _runs import Results, execute, numbers, parse, parser, spaced
+from _runs import Results, execute, numbers, parse, parser, positive, spaced, to_draw
 from scipy.optimize import brentq
 from scipy.special import expit
 
@@ -170,12 +170,11 @@ def summary(probability, z):
 
 
 def plot(lines, args):
+    lines = {line["curve"]: line for line in to_draw(lines, args, "theory.png")}
     if not lines:
         return
     plt = pyplot()
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained", sharey=True)
-    most = max(lines, key=lambda line: int(line["rows"]))
-    lines = {line["curve"]: line for line in lines if line["rows"] == most["rows"]}
     for curve, (label, colour, marker, style) in CURVES.items():
         if curve in lines:
             for panel, name in zip(panels, ("z", "rank"), strict=True):
@@ -195,7 +194,7 @@ def plot(lines, args):
 def main(argv=None):
     options = parser(__doc__, sets=["mnist"], methods=None, depths=None, shares=[0.05], epochs=3,
                      n_train=20_000, n_test=None, solvers=None)
-    options.add_argument("--draws", type=int, default=50, help="of the random hash functions")
+    options.add_argument("--draws", type=positive, default=50, help="of the random hash functions")
     args = parse(options, argv)
     results = Results(args.results / "theory.csv", KEY, FOUND)
     if not args.plot_only:

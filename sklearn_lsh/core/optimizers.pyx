@@ -75,7 +75,7 @@ cdef class Optimizer:
         self.summed, self.sums = None, NULL
 
     def thin(self):
-        """Told, before it is used, that an example makes only some of the layer's nodes active."""
+        """Told, before it is used, that activations decide which nodes of the layer are active."""
 
     @staticmethod
     def state_shapes(n_out, n_in):
