@@ -90,7 +90,7 @@ def test_gradients_that_overflow_leave_no_nan():
     estimator = quick((64,), selection="all", batch_size=1).partial_fit(X, indicator(Y))
     assert estimator._network.settings.stores[0].__name__ == "ByFeature"
     estimator._network.state["layers"][1]["weights"][:] *= 100
-    weights = np.zeros(len(Y), np.float32)
+    weights = np.full(len(Y), 1e-30, np.float32)
     weights[:3] = 3e37
     estimator.partial_fit(X, indicator(Y), sample_weight=weights)
     assert all(np.isfinite(w).all() for w in estimator.coefs_)
