@@ -597,7 +597,7 @@ default="lsh"
         mean = seen.mean if SOLVERS[self.solver].centres_lazily else None
         prior = None
         if settings.has_many_outputs:
-            prior = labels.prior(y, targets.weights, settings.loss)
+            prior = labels.prior(targets, settings.loss)
         whitening, spent = self._whitening(y, labels, settings, seen, mean, X.shape[0], seed)
         if whitening is None and seen.is_dense:
             whitening = centring(seen.mean)

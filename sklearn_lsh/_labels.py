@@ -167,12 +167,9 @@ class Labels:
         n_labels = np.diff(indptr)
         return np.where(n_labels, np.ravel(sums) / np.maximum(n_labels, 1), 1.0)
 
-    def prior(self, y, weights, loss):
-        """Intercepts that give each output its share of y, all else being equal.
-
-        ``weights`` are those of the examples, or None.
-        """
-        indptr, indices = self.encode(y)
+    def prior(self, targets, loss):
+        """Intercepts that give each output its share of the targets, all else being equal."""
+        indptr, indices, weights = targets.arrays
         n_rows = len(indptr) - 1
         if weights is None or not weights.any():
             weights = np.ones(n_rows)

@@ -128,17 +128,18 @@ class Settings:
         """Whether nearly all outputs have next to no probability, for most examples."""
         return self.hashes_outputs or self.n_outputs >= MANY_OUTPUTS
 
+    def is_sparse(self, index):
+        """Whether only some nodes of a hidden layer are active for an example."""
+        hidden = index < len(self.hidden_layer_sizes)
+        return hidden and self.n_active[index] < self.hidden_layer_sizes[index]
+
     def sorts(self, index):
         """Whether a layer's nodes are sorted by use."""
-        if index == len(self.hidden_layer_sizes) or self.selection != "lsh":
-            return False
-        return self.n_active[index] < self.hidden_layer_sizes[index]
+        return self.selection == "lsh" and self.is_sparse(index)
 
     def thins(self, index):
         """Whether activations decide which of a layer's nodes are active."""
-        if index == len(self.hidden_layer_sizes) or self.selection == "dropout":
-            return False
-        return self.n_active[index] < self.hidden_layer_sizes[index]
+        return self.selection != "dropout" and self.is_sparse(index)
 
     def softens(self, index):
         """Whether nodes output what they have more than a threshold.
@@ -148,7 +149,7 @@ class Settings:
         n_hidden = len(self.hidden_layer_sizes)
         if not self.soft_threshold or index >= n_hidden - (n_hidden > 1):
             return False
-        return self.n_active[index] < self.hidden_layer_sizes[index]
+        return self.is_sparse(index)
 
     def most_active(self, index):
         """How many nodes of a layer may be active for an example, without its labels."""

@@ -2,7 +2,7 @@ from .types cimport ActiveSet, LayerBuffers, int32_t, int64_t, real, uint64_t
 
 
 cdef class Targets:
-    cdef object arrays
+    cdef readonly object arrays
     cdef const int64_t *indptr
     cdef const int32_t *labels
     cdef const real *sample_weight

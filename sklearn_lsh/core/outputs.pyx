@@ -29,6 +29,7 @@ cdef class Targets:
     ----------
     most_labels : int
         That an example has.
+    arrays : tuple of (indptr, labels, sample_weight)
     weights : ndarray or None
         ``sample_weight``.
     """
