@@ -193,8 +193,7 @@ def test_sample_weights_scale_the_gradient(solver):
 def test_weight_zero_is_no_example():
     X, y = digits(60)
     some = np.arange(60) % 3 > 0
-    # An example without weight has its place in a batch.
-    same = {"selection": "winner_take_all", "alpha": 0.1, "batch_size": 1}
+    same = {"selection": "winner_take_all", "alpha": 0.1}
     weighted, shorter = (stepper(**same).partial_fit(X, y, range(10)) for _ in range(2))
     weighted.partial_fit(X, y, sample_weight=some.astype(float))
     shorter.partial_fit(X[some], y[some])
