@@ -588,7 +588,8 @@ def test_interrupted_fit_leaves_a_consistent_estimator(search, warm):
 @pytest.mark.usefixtures("ctrl_c")
 def test_interrupt_before_the_first_epoch_ends():
     estimator = quick((4000,), selection="all", max_iter=1, n_whitened=0)  # trains at once
-    data, labels = np.tile(X, (60, 1)), np.tile(Y, 60)
+    # More than a fast machine trains on before the interrupt, or it would come to whoever is next.
+    data, labels = np.tile(X.astype(np.float32), (300, 1)), np.tile(Y, 300)
     threading.Timer(0.3, _thread.interrupt_main).start()
     with pytest.raises(KeyboardInterrupt):
         estimator.fit(data, labels)
