@@ -562,8 +562,8 @@ def ctrl_c():
 @pytest.mark.parametrize("search", ["tables", "scan"])
 def test_interrupted_fit_leaves_a_consistent_estimator(search, warm):
     estimator = quick(
-        (2000,), active_fraction=100, max_iter=100_000, hash_search=search, solver="adagrad",
-        hash_ranking="collisions", warm_start=warm,
+        (2000,), active_fraction=100, max_iter=100_000, n_iter_no_change=100_000,
+        hash_search=search, solver="adagrad", hash_ranking="collisions", warm_start=warm,
     )
     if warm:
         estimator.set_params(max_iter=1).fit(X, Y).set_params(max_iter=100_000)
